@@ -1,0 +1,47 @@
+# Every target sets up what it needs: `make test` on a fresh clone is enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test lint format docs lock bench clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "scimpipe needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.12 install" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install
+	$(BIN)/scimpipe demo
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+tests/scimmy/node_modules: tests/scimmy/package-lock.json
+	@if command -v npm >/dev/null; then cd tests/scimmy && npm ci --silent --no-audit --no-fund; else echo "no npm: tests against SCIMMY will be skipped"; fi
+
+test: install lint
+	@$(MAKE) --no-print-directory tests/scimmy/node_modules
+	$(BIN)/pytest -n auto --dist loadgroup
+
+# Generated pages: docs/configuration.md from the settings models.
+docs: install
+	$(BIN)/python -m config.reference > docs/configuration.md
+
+# New pins: resolves pyproject.toml for every platform, with hashes and without any index address.
+lock:
+	$(PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --upgrade pyproject.toml --group dev --output-file requirements/dev.txt
+	$(PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --constraints requirements/dev.txt pyproject.toml --output-file requirements/run.txt
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,118 @@
+"""What reconcile needs from the outside, as small protocols beside their consumer.
+
+`drupal`, `scim` and `state` implement them; tests give hand-written fakes with real behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from config.settings import OperationName
+from provisioning.model import (
+    Changes,
+    Desired,
+    FieldInfo,
+    Job,
+    Link,
+    RemotePage,
+    RemoteUser,
+    SourceUser,
+    UserRef,
+)
+
+
+class SourceReader(Protocol):
+    """Reads a Drupal site. Everything raises SourceUnreadable when Drupal cannot be read, and never mistakes
+    that for a user who is gone. uid 0 (anonymous) is nowhere in the answers.
+    """
+
+    async def verify(self) -> str:
+        """Proves that we read as the account we think we are. A sentence about it, for `check`."""
+
+    async def read(self, ids: Sequence[str]) -> Mapping[str, SourceUser]:
+        """Users by uuid, in one go. A uuid that is not in the answer is gone."""
+
+    def scan(self, after: int = 0) -> AsyncIterator[Sequence[SourceUser]]:
+        """All users with uid > after, page by page, by ascending uid."""
+
+    def ids(self, after: int = 0) -> AsyncIterator[Sequence[UserRef]]:
+        """Like scan, without reading whole users: uid, uuid, changed."""
+
+    async def changed_since(self, since: int) -> Sequence[UserRef]:
+        """Users whose `changed` (Unix seconds) is >= since, ordered by (changed, uid)."""
+
+    async def search(self, text: str, limit: int = 50) -> Sequence[SourceUser]:
+        """Users whose uid or uuid equals text, or whose name or mail contains it; without regard to case."""
+
+    async def fields(self) -> Sequence[FieldInfo]:
+        """Every name a mapping can use on this site."""
+
+    async def close(self) -> None: ...
+
+
+class Target(Protocol):
+    """One SCIM service provider. Raises provisioning.errors only."""
+
+    async def find(self, attribute: str, value: str) -> Sequence[RemoteUser]:
+        """Accounts whose attribute equals the value, each checked by us against the value (some servers ignore
+        filters). Falls back to reading the listing where the target is known not to filter.
+        """
+
+    async def get(self, scim_id: str) -> RemoteUser:
+        """Raises Missing on 404."""
+
+    async def create(self, resource: Mapping[str, Any]) -> RemoteUser:
+        """Raises Conflict, AmbiguousWrite and the rest."""
+
+    async def update(
+        self, scim_id: str, changes: Changes, desired: Desired | None, version: str | None
+    ) -> RemoteUser | None:
+        """Sends changes by PATCH, or GET-merge-PUT, as settings and the target allow. desired is what the whole
+        account should be, for elements that have to be sent whole; None when only `active` is set. The account as
+        the answer showed it, or None when the target answered without one (204). Raises Missing, Superseded, ...
+        """
+
+    async def delete(self, scim_id: str) -> None:
+        """DELETE; 404 is success."""
+
+    def listing(self) -> AsyncIterator[RemotePage]:
+        """Every account, page by page, each once. Raises rather than ending early on a listing that is not whole."""
+
+
+class Links(Protocol):
+    """The links of one target (state.links)."""
+
+    async def get_many(self, users: Sequence[str]) -> Mapping[str, Link]: ...
+
+    async def put(self, user: str, link: Link) -> bool:
+        """Writes a link and claims its scim_id for this user. False, and nothing written, when another user has it."""
+
+    async def drop(self, user: str) -> None: ...
+
+    async def owner(self, scim_id: str) -> str | None:
+        """The uuid of the user linked to an account."""
+
+
+class Intents(Protocol):
+    """Creates that may have been sent (DESIGN 1.5)."""
+
+    async def note(self, user: str) -> None: ...
+
+    async def noted(self, user: str) -> bool: ...
+
+    async def clear(self, user: str) -> None: ...
+
+
+class Guard(Protocol):
+    """The removal budget (DESIGN 1.7)."""
+
+    async def take(self, job: Job, operation: OperationName) -> str | None:
+        """Takes one removal from the budget. None when it is allowed; else the reason why it is held."""
+
+
+class Lease(Protocol):
+    """The right of one worker to work on one user, for a while."""
+
+    def valid(self) -> bool:
+        """False as soon as another worker might have been given the user. Asked before every write; no I/O."""

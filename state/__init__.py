@@ -1,0 +1,1 @@
+"""What scimpipe remembers, in Redis: the ledger of jobs, links, history, runs, gate; and the queue beside it."""
