@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from config.settings import OperationName
@@ -59,6 +60,9 @@ class Target(Protocol):
         filters). Falls back to reading the listing where the target is known not to filter.
         """
 
+    async def find_in_listing(self, attribute: str, value: str) -> Sequence[RemoteUser]:
+        """Like find, by reading every account: for when the target's search cannot be believed."""
+
     async def get(self, scim_id: str) -> RemoteUser:
         """Raises Missing on 404."""
 
@@ -75,6 +79,9 @@ class Target(Protocol):
 
     async def delete(self, scim_id: str) -> None:
         """DELETE; 404 is success."""
+
+    async def probe(self) -> None:
+        """One cheap request that shows whether the target works for us at all. Raises Outage when it does not."""
 
     def listing(self) -> AsyncIterator[RemotePage]:
         """Every account, page by page, each once. Raises rather than ending early on a listing that is not whole."""
@@ -104,6 +111,14 @@ class Intents(Protocol):
     async def clear(self, user: str) -> None: ...
 
 
+class Rewritten(Protocol):
+    """Names of attributes this target drops or rewrites: told to people, never fought over (DESIGN 5.3)."""
+
+    async def names(self) -> frozenset[str]: ...
+
+    async def add(self, names: Sequence[str]) -> None: ...
+
+
 class Guard(Protocol):
     """The removal budget (DESIGN 1.7)."""
 
@@ -116,3 +131,15 @@ class Lease(Protocol):
 
     def valid(self) -> bool:
         """False as soon as another worker might have been given the user. Asked before every write; no I/O."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What reconcile works with, for one target."""
+
+    reader: SourceReader
+    target: Target
+    links: Links
+    intents: Intents
+    guard: Guard
+    rewritten: Rewritten

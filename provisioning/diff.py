@@ -1,0 +1,133 @@
+"""What differs between what a user should be and what an account is: by digest, or by looking at it.
+
+Digests let an update send only what changed without any value being stored (DESIGN 1.4).
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from provisioning.model import Changes, Desired, JsonValue, Link
+from provisioning.paths import member, parse, remove_value, set_value, value_at
+
+DIGEST_BYTES = 6
+# Never returned by a target (RFC 7643 4.1.1, returned: never): their absence from an answer says nothing.
+_UNREADABLE = frozenset({"password"})
+
+
+def keyed(parts: str, key: bytes, size: int) -> str:
+    """A keyed BLAKE2b of text, `size` bytes as URL-safe base64. Without the key it says nothing about the text."""
+    digest_bytes = hashlib.blake2b(parts.encode(), key=key, digest_size=size).digest()
+    return base64.urlsafe_b64encode(digest_bytes).rstrip(b"=").decode()
+
+
+def digest(value: JsonValue, key: bytes) -> str:
+    """The digest of one attribute's value."""
+    return keyed(
+        json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")), key, DIGEST_BYTES
+    )
+
+
+def digests(desired: Desired, key: bytes) -> dict[str, str]:
+    return {path: digest(value, key) for path, value in desired.attributes.items()}
+
+
+def changes_since(link: Link, desired: Desired, mapped: frozenset[str], key: bytes) -> Changes:
+    """What differs from what was sent last. A path that is still mapped but has no value any more is removed;
+    one that left the mapping is left alone.
+    """
+    now = _with_active(desired, link.active)
+    changed = {path: value for path, value in now.items() if link.digests.get(path) != digest(value, key)}
+    removed = tuple(path for path in link.digests if path not in now and path in mapped)
+    return Changes(changed, removed, frozenset(path for path in changed if path not in link.digests))
+
+
+def changes_from(
+    resource: Mapping[str, Any], desired: Desired, mapped: frozenset[str], sent: Mapping[str, str]
+) -> Changes:
+    """What differs from what the account holds. mapped: the paths to compare; sent: digests of what we sent
+    before, because an empty field takes an attribute away only where we had set it.
+    """
+    active = str(resource.get("active", True)).lower() != "false"
+    wanted = _with_active(desired, active)
+    wanted = {
+        path: value for path, value in wanted.items() if path in mapped or path not in desired.attributes
+    }
+    held = {path: value_at(resource, parse(path)) for path in wanted}
+    changed = {path: value for path, value in wanted.items() if not _equal(held[path], value)}
+    removed = tuple(
+        path
+        for path in sent
+        if path in mapped and path not in wanted and value_at(resource, parse(path)) not in (None, "", [])
+    )
+    return Changes(changed, removed, frozenset(path for path in changed if held[path] in (None, "", [])))
+
+
+def _with_active(desired: Desired, active_there: bool) -> Mapping[str, JsonValue]:
+    """A user in scope is active even where `active` is not mapped: a deactivation of ours is taken back."""
+    if active_there or "active" in desired.attributes:
+        return desired.attributes
+    return {**desired.attributes, "active": True}
+
+
+def _equal(actual: JsonValue, wanted: JsonValue) -> bool:
+    if isinstance(wanted, bool):
+        return actual is not None and str(actual).lower() == str(wanted).lower()
+    if isinstance(wanted, list):
+        return (
+            isinstance(actual, list)
+            and len(actual) == len(wanted)
+            and all(_has(actual, each) for each in wanted)
+        )
+    if isinstance(wanted, Mapping):
+        return isinstance(actual, Mapping) and all(
+            (key := member(actual, name)) is not None and _equal(actual[key], value)
+            for name, value in wanted.items()
+        )
+    return bool(actual == wanted)
+
+
+def _has(elements: list[Any], wanted: JsonValue) -> bool:
+    """Servers add display, $ref and primary to elements, or wrap a bare value: {"value": ...}."""
+    return any(
+        _equal(element, wanted)
+        or (
+            isinstance(element, Mapping)
+            and not isinstance(wanted, Mapping)
+            and element.get("value") == wanted
+        )
+        for element in elements
+    )
+
+
+def merge(resource: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
+    """The whole account for a PUT: what the target has, with our changes; what we do not map stays (RFC 7644 3.5.1)."""
+    merged: dict[str, Any] = copy.deepcopy({key: value for key, value in resource.items() if key != "meta"})
+    for text in changes.removed:
+        remove_value(merged, parse(text))
+    for text, value in changes.set.items():
+        path = parse(text)
+        set_value(merged, path, copy.deepcopy(value))
+        schemas = merged.setdefault("schemas", [])
+        if path.schema and isinstance(schemas, list) and path.schema not in schemas:
+            schemas.append(path.schema)
+    return merged
+
+
+def not_kept(sent: Mapping[str, JsonValue], answer: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of sent attributes which the target's answer shows dropped or rewritten. An answer that is not a
+    whole resource (no userName) proves nothing.
+    """
+    if member(answer, "userName") is None:
+        return ()
+    return tuple(
+        path
+        for path, value in sent.items()
+        if parse(path).attribute.lower() not in _UNREADABLE
+        and not _equal(value_at(answer, parse(path)), value)
+    )

@@ -1,0 +1,61 @@
+"""Finding the account of a user who is not linked, and whose it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from provisioning.mapping import CompiledTarget, matching_value
+from provisioning.model import RemoteUser, Source
+from provisioning.plan import Candidate, Holder, Policy, claimed_id
+from provisioning.ports import Ports
+
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """Looks for one user's account by the matching attributes, in order; the first that finds any decides."""
+
+    ports: Ports
+    compiled: CompiledTarget
+    source: Source
+
+    async def look_up(self, attributes: Sequence[str], policy: Policy) -> Sequence[Candidate]:
+        """Asks the target's search. Empty when no attribute finds an account."""
+        return (await self.look_up_by(attributes, policy))[0]
+
+    async def look_up_by(self, attributes: Sequence[str], policy: Policy) -> tuple[Sequence[Candidate], str]:
+        """Like look_up, with the attribute that found them; "" when none did."""
+        for attribute in attributes:
+            value = self._value(attribute, policy)
+            accounts = await self.ports.target.find(attribute, value) if value is not None else ()
+            if accounts:
+                return [await self._candidate(account) for account in accounts], attribute
+        return (), ""
+
+    async def look_in_listing(self, policy: Policy) -> Sequence[Candidate]:
+        """Reads every account instead of asking the search."""
+        for attribute in policy.matching:
+            value = self._value(attribute, policy)
+            accounts = await self.ports.target.find_in_listing(attribute, value) if value is not None else ()
+            if accounts:
+                return [await self._candidate(account) for account in accounts]
+        return ()
+
+    def _value(self, attribute: str, policy: Policy) -> str | None:
+        if attribute == "externalId":
+            return claimed_id(self.source, policy)
+        return matching_value(self.source.desired, attribute) if self.source.desired else None
+
+    async def _candidate(self, account: RemoteUser) -> Candidate:
+        owner = await self.ports.links.owner(account.scim_id)
+        if owner is not None and owner != self.source.uuid:
+            return Candidate(account, Holder.USER if await self._is_user(owner) else Holder.LEFT)
+        external_id = account.external_id
+        ours = self.source.desired.external_id if self.source.desired else self.source.uuid
+        claims_other = external_id is not None and external_id != ours
+        if claims_other and self.compiled.external_id_is_uuid and await self._is_user(str(external_id)):
+            return Candidate(account, Holder.USER)
+        return Candidate(account)
+
+    async def _is_user(self, uuid: str) -> bool:
+        return uuid in await self.ports.reader.read([uuid])

@@ -1,0 +1,227 @@
+"""From a Drupal user to a SCIM resource: a target's mapping and scope, compiled once."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from config.settings import MappedValue, TargetSettings
+from provisioning.diff import keyed
+from provisioning.expressions import EvaluationError, Expression, ExpressionError
+from provisioning.model import Desired, JsonValue, Presence, Source, SourceUser
+from provisioning.paths import CORE_USER, Path, PathError, parse, set_value, value_at
+
+FINGERPRINT_BYTES = 9
+BASE_NAMES = frozenset(
+    {
+        "uid",
+        "uuid",
+        "name",
+        "mail",
+        "status",
+        "roles",
+        "langcode",
+        "timezone",
+        "created",
+        "changed",
+        "access",
+        "login",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MappingProblem:
+    """key: where in scimpipe.toml; what: what is wrong; write: what to write instead."""
+
+    key: str
+    what: str
+    write: str
+
+
+class MappingError(ValueError):
+    """A mapping or scope that cannot be compiled: every problem at once."""
+
+    def __init__(self, problems: tuple[MappingProblem, ...]) -> None:
+        super().__init__("\n".join(f"{problem.key}: {problem.what}; {problem.write}" for problem in problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a mapping, compiled."""
+
+    text: str
+    path: Path
+    expression: Expression
+    on_create: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledTarget:
+    """A target's mapping and scope. names: the Drupal fields they read. mapped: paths kept in step after create."""
+
+    entries: tuple[Entry, ...]
+    scope: Expression | None
+    names: frozenset[str]
+    mapped: frozenset[str]
+    external_id_is_uuid: bool
+    policy_digest: str
+
+    def source(self, uuid: str, user: SourceUser | None, key: bytes) -> Source:
+        """One user's side of a decision. Raises EvaluationError."""
+        if user is None:
+            return Source(uuid, Presence.GONE, None, self.gone_fingerprint(key))
+        desired = self.render(user)
+        return Source(uuid, self._presence(user, desired), desired, self.fingerprint(user, key))
+
+    def fingerprint(self, user: SourceUser, key: bytes) -> str:
+        """Changes when anything the decision reads changes: the fields in use, or the mapping itself. Cheap: nothing
+        is rendered.
+        """
+        values = [
+            self.policy_digest,
+            user.uuid,
+            user.active,
+            *(user.values.get(name) for name in sorted(self.names)),
+        ]
+        return keyed(json.dumps(values, default=str, ensure_ascii=False), key, FINGERPRINT_BYTES)
+
+    def gone_fingerprint(self, key: bytes) -> str:
+        return keyed(f"{self.policy_digest} gone", key, FINGERPRINT_BYTES)
+
+    def qualifies(self, user: SourceUser) -> bool:
+        """In scope and active. Raises EvaluationError."""
+        return self._presence(user, self.render(user)) is Presence.ACTIVE
+
+    def render(self, user: SourceUser) -> Desired:
+        """What the account should hold. Raises EvaluationError, naming the attribute."""
+        attributes: dict[str, JsonValue] = {}
+        on_create: dict[str, JsonValue] = {}
+        for entry in self.entries:
+            value = self._value(entry, user)
+            if value is not None:
+                (on_create if entry.on_create else attributes)[entry.text] = value
+        if "userName" not in attributes and "userName" not in on_create:
+            raise EvaluationError("userName is empty for this user; map it to a field that every user has")
+        return Desired(attributes, on_create)
+
+    def _presence(self, user: SourceUser, desired: Desired) -> Presence:
+        if not user.active or desired.attributes.get("active") is False:
+            return Presence.BLOCKED
+        return Presence.ACTIVE if self.scope is None or self._in_scope(user) else Presence.OUT_OF_SCOPE
+
+    def _in_scope(self, user: SourceUser) -> bool:
+        assert self.scope is not None, "asked only when there is a scope"
+        try:
+            return bool(self.scope.evaluate(user.values))
+        except EvaluationError as error:
+            raise EvaluationError(f"scope: {error}") from None
+
+    @staticmethod
+    def _value(entry: Entry, user: SourceUser) -> JsonValue:
+        try:
+            value = entry.expression.evaluate(user.values)
+        except EvaluationError as error:
+            raise EvaluationError(f"{entry.text}: {error}") from None
+        if entry.text == "active":
+            return bool(value)
+        return None if _empty(value) else _wire_value(entry.path, value)
+
+
+def _empty(value: Any) -> bool:
+    return value is None or value in ([], {}) or (isinstance(value, str) and not value.strip())
+
+
+_TEXT_ATTRIBUTES = frozenset({"externalid", "username"})
+
+
+def _wire_value(path: Path, value: Any) -> JsonValue:
+    """Identifiers are strings in SCIM, also where Drupal's are numbers (RFC 7643 3.1)."""
+    return str(value) if path.attribute.lower() in _TEXT_ATTRIBUTES else value
+
+
+def compile_target(settings: TargetSettings) -> CompiledTarget:
+    """Raises MappingError with every problem of mapping, scope and matching."""
+    problems: list[MappingProblem] = []
+    where = f"targets.{settings.name}"
+    entries = tuple(
+        entry
+        for text, value in settings.mapping.items()
+        if (entry := _entry(f"{where}.mapping.{text}", text, value, problems)) is not None
+    )
+    scope = _scope(f"{where}.scope", settings.scope, problems)
+    if problems:
+        raise MappingError(tuple(problems))
+    expressions = [entry.expression for entry in entries] + ([scope] if scope else [])
+    external_id = next((entry for entry in entries if entry.text == "externalId"), None)
+    return CompiledTarget(
+        entries=entries,
+        scope=scope,
+        names=frozenset().union(*(expression.names for expression in expressions)),
+        mapped=frozenset(entry.text for entry in entries if not entry.on_create),
+        external_id_is_uuid=external_id is not None and external_id.expression.plain_name == "uuid",
+        policy_digest=_policy_digest(settings),
+    )
+
+
+def _entry(key: str, text: str, value: MappedValue, problems: list[MappingProblem]) -> Entry | None:
+    try:
+        path = parse(text)
+    except PathError as error:
+        problems.append(MappingProblem(key, str(error), "see docs/configuration.md, mapping"))
+        return None
+    try:
+        expression = Expression(value.value)
+    except ExpressionError as error:
+        problems.append(
+            MappingProblem(key, str(error), "write an expression over Drupal fields, such as mail | lower")
+        )
+        return None
+    return Entry(text, path, expression, value.on == "create")
+
+
+def _scope(key: str, text: str, problems: list[MappingProblem]) -> Expression | None:
+    if not text.strip():
+        return None
+    try:
+        return Expression(text)
+    except ExpressionError as error:
+        problems.append(
+            MappingProblem(key, str(error), "write a condition such as 'member' in roles, or leave it empty")
+        )
+        return None
+
+
+def _policy_digest(settings: TargetSettings) -> str:
+    policy = settings.model_dump(mode="json", include={"mapping", "scope", "leavers", "adopt"})
+    return hashlib.blake2b(json.dumps(policy, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def new_resource(desired: Desired) -> dict[str, Any]:
+    """The SCIM JSON of a create (RFC 7644 3.3), with the schemas it uses."""
+    resource: dict[str, Any] = {"schemas": [CORE_USER]}
+    for text, value in {**desired.attributes, **desired.on_create}.items():
+        path = parse(text)
+        set_value(resource, path, value)
+        if path.schema and path.schema not in resource["schemas"]:
+            resource["schemas"].append(path.schema)
+    return resource
+
+
+def matching_value(desired: Desired, attribute: str) -> str | None:
+    """The text to look for an account by, None when this user has none."""
+    value = value_at(new_resource(desired), parse(attribute))
+    if isinstance(value, list):
+        value = next((item for item in value if item), None)
+    return None if value is None or isinstance(value, Mapping) else str(value)
+
+
+def nearest(name: str, known: frozenset[str] | set[str]) -> str:
+    """A hint for a mistyped name, empty when nothing is near."""
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"did you mean {near[0]}?" if near else ""

@@ -1,0 +1,213 @@
+"""The one decision: what to do with one user on one target. Purely computational, no I/O (DESIGN 1.3, 5.4).
+
+A ladder of early returns with the reason above each rung. `plan` may answer LookUp: it then wants to be asked
+again with the accounts that were found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from config.settings import LeaverPolicy, LeaverSettings
+from provisioning.diff import changes_from, changes_since
+from provisioning.model import Changes, Desired, Link, Presence, RemoteUser, Source
+from provisioning.operations import (
+    Create,
+    Deactivate,
+    Decision,
+    Delete,
+    LinkOnly,
+    LookUp,
+    Nothing,
+    Refuse,
+    Update,
+)
+
+
+class Holder(StrEnum):
+    """Whose an account is, apart from the user being planned."""
+
+    NOBODY = "nobody"  # or the user being planned
+    USER = "user"  # another user of the site
+    LEFT = "left"  # a user who is gone from the site but whose account we still remember
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An account that may be this user's: the linked one as read now, or one found by matching."""
+
+    account: RemoteUser
+    holder: Holder = Holder.NOBODY
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Everything about a target that a decision depends on. rewritten: attributes the target does not keep as sent."""
+
+    matching: tuple[str, ...]
+    adopt: Literal["unclaimed", "always", "never"]
+    leavers: LeaverSettings
+    mapped: frozenset[str]
+    key: bytes
+    external_id_is_uuid: bool
+    rewritten: frozenset[str] = frozenset()
+
+    def leaver(self, presence: Presence) -> LeaverPolicy:
+        return {
+            Presence.BLOCKED: self.leavers.blocked,
+            Presence.OUT_OF_SCOPE: self.leavers.out_of_scope,
+            Presence.GONE: self.leavers.deleted,
+        }[presence]
+
+
+def plan(source: Source, link: Link | None, found: Sequence[Candidate] | None, policy: Policy) -> Decision:
+    """Decides. found: None when nobody has looked yet; for a linked user, the account if it was read just now."""
+    if source.presence is Presence.ACTIVE:
+        return _qualified(source, link, found, policy)
+    return _unqualified(source, link, found, policy)
+
+
+def situation(source: Source, link: Link | None, found: Sequence[Candidate] | None) -> str:
+    """The name of the row of DESIGN 5.4 that applies."""
+    if source.presence is Presence.GONE:
+        return "source_missing"
+    if source.presence is not Presence.ACTIVE:
+        return "unqualified"
+    if link is not None and link.has_account:
+        return "confirmed"
+    if not found:
+        return "absent"
+    if len(found) > 1 or _claimed_by_another(found[0], source):
+        return "ambiguous"
+    return "found"
+
+
+def _qualified(
+    source: Source, link: Link | None, found: Sequence[Candidate] | None, policy: Policy
+) -> Decision:
+    desired = source.desired
+    assert desired is not None, "a user who is there has been rendered"
+
+    # Linked: the digests say what differs, without asking the target; unless it was read anyway.
+    if link is not None and link.has_account:
+        account = found[0].account if found else None
+        changes = _changes(desired, link, account, policy)
+        version = account.version if account else link.version
+        if not changes:
+            return Nothing("the account is as it should be")
+        return Update(link.scim_id, version, changes)
+
+    # Never create without having looked: an earlier attempt, or somebody else, may have made the account.
+    if found is None:
+        return LookUp(policy.matching)
+
+    if not found:
+        return Create()
+
+    # Two accounts answer to this user: choosing one would split or merge people.
+    if len(found) > 1:
+        return Refuse(f"{len(found)} accounts on the target match this user; remove or rename all but one")
+
+    return _adopt(source, desired, found[0], policy)
+
+
+def _adopt(source: Source, desired: Desired, candidate: Candidate, policy: Policy) -> Decision:
+    account = candidate.account
+
+    # The account is another Drupal user's: never taken, whatever the policy.
+    if candidate.holder is Holder.USER:
+        return Refuse(
+            f"the matching account {account.scim_id} belongs to another Drupal user; give one of the two another name"
+        )
+
+    # Its user has left and the account is about to be deleted: the name will be free in a moment.
+    if candidate.holder is Holder.LEFT and policy.leavers.deleted is LeaverPolicy.DELETE:
+        return Refuse(
+            f"the matching account {account.scim_id} is of a user who has left and waits to be deleted",
+            wait=True,
+        )
+
+    # It carries somebody else's externalId: a person has to say that it may be taken over.
+    if _claimed_by_another(candidate, source) and policy.adopt != "always":
+        return Refuse(
+            f"the matching account {account.scim_id} has another externalId; if it is this user's, set adopt = "
+            '"always" for this target, or clear or correct its externalId there'
+        )
+
+    # Nobody has claimed it, and the operator wants no account taken over by its name alone.
+    if account.external_id is None and policy.adopt == "never":
+        return Refuse(
+            f'account {account.scim_id} matches, but adopt = "never"; give it this user\'s externalId or allow adoption'
+        )
+
+    changes = _changes(desired, None, account, policy)
+    if not changes:
+        return LinkOnly(account)
+    return Update(account.scim_id, account.version, changes, adopted=account)
+
+
+def _unqualified(
+    source: Source, link: Link | None, found: Sequence[Candidate] | None, policy: Policy
+) -> Decision:
+    leaver = policy.leaver(source.presence)
+
+    # Looked for before, and rightly without an account.
+    if link is not None and not link.has_account:
+        return Nothing("no account, and none is due")
+
+    if link is not None:
+        account = found[0].account if found else None
+        active = account.active if account else link.active
+        return _leave(link.scim_id, link.version, active, leaver, adopted=None)
+
+    # Links may have been lost: an account that carries this user's externalId is still ours. Any other match is
+    # not: a name alone never deactivates or deletes anybody.
+    external_id = claimed_id(source, policy)
+    if external_id is None or "externalId" not in policy.matching:
+        return Nothing("no account is known, and none is due")
+    if found is None:
+        return LookUp(("externalId",))
+    ours = [candidate.account for candidate in found if candidate.account.external_id == external_id]
+    if not ours:
+        return Nothing("no account, and none is due")
+    if len(ours) > 1:
+        return Refuse(f"{len(ours)} accounts on the target carry this user's externalId; remove all but one")
+    return _leave(ours[0].scim_id, ours[0].version, ours[0].active, leaver, adopted=ours[0])
+
+
+def _leave(
+    scim_id: str, version: str | None, active: bool, leaver: LeaverPolicy, *, adopted: RemoteUser | None
+) -> Decision:
+    if leaver is LeaverPolicy.KEEP:
+        return LinkOnly(adopted) if adopted else Nothing("leavers of this kind keep their account")
+    if leaver is LeaverPolicy.DELETE:
+        return Delete(scim_id)
+    if active:
+        return Deactivate(scim_id, version, adopted)
+    return LinkOnly(adopted) if adopted else Nothing("the account is deactivated already")
+
+
+def claimed_id(source: Source, policy: Policy) -> str | None:
+    """The externalId this user's account carries; of a user who is gone it is known only if it is the uuid."""
+    if source.desired is not None:
+        return source.desired.external_id
+    return source.uuid if policy.external_id_is_uuid else None
+
+
+def _claimed_by_another(candidate: Candidate, source: Source) -> bool:
+    if candidate.holder is not Holder.NOBODY:
+        return True
+    theirs = candidate.account.external_id
+    ours = source.desired.external_id if source.desired else None
+    return theirs is not None and theirs != ours
+
+
+def _changes(desired: Desired, link: Link | None, account: RemoteUser | None, policy: Policy) -> Changes:
+    if account is None:
+        assert link is not None, "without an account there is a link"
+        return changes_since(link, desired, policy.mapped, policy.key)
+    sent = link.digests if link is not None else {}
+    return changes_from(account.resource, desired, policy.mapped - policy.rewritten, sent)

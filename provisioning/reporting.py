@@ -1,0 +1,72 @@
+"""Putting what happened to one user into a Result, and judging errors that concern this user alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from config.settings import OperationName, TargetSettings, Trigger
+from provisioning.errors import AmbiguousWrite, ProvisioningError, Superseded, Transient
+from provisioning.model import Job, OutcomeName, Result, allowed_operations
+from provisioning.retry import delay_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Results of one job. random: for the back-off."""
+
+    settings: TargetSettings
+    job: Job
+    random: Callable[[], float]
+
+    def report(
+        self, operation: OperationName, outcome: OutcomeName, *, detail: str = "", **known: object
+    ) -> Result:
+        result = Result(
+            target=self.job.target,
+            user=self.job.user,
+            trigger=self._trigger(operation),
+            operation=operation,
+            outcome=outcome,
+            detail=detail,
+            attempt=self.job.attempt,
+        )
+        return replace(result, **known)  # type: ignore[arg-type]  # names and types are Result's own
+
+    def failure(self, operation: OperationName, error: ProvisioningError) -> Result:
+        """Judges an error that concerns this user alone: again later, or a dead letter."""
+        known: dict[str, object] = {"status_code": error.status_code, "scim_type": error.scim_type}
+        retryable = isinstance(error, Transient | AmbiguousWrite | Superseded)
+        limit = self.settings.limits.max_attempts
+        if not retryable:
+            return self.report(operation, OutcomeName.FAILED, detail=error.detail, **known)
+        if self.job.attempt >= limit:
+            detail = f"gave up after {self.job.attempt} attempts: {error.detail}"
+            return self.report(operation, OutcomeName.FAILED, detail=detail, **known)
+        delay = error.retry_after_seconds or delay_seconds(self.job.attempt, self.random)
+        return self.report(
+            operation, OutcomeName.PENDING, detail=error.detail, retry_after_seconds=delay, **known
+        )
+
+    def allowed(self) -> frozenset[OperationName]:
+        return allowed_operations(self.job.permits, self._switches())
+
+    def _switches(self) -> Mapping[Trigger, frozenset[OperationName]]:
+        return {trigger: self.settings.operations(trigger) for trigger in Trigger}
+
+    def _trigger(self, operation: OperationName) -> Trigger:
+        """The trigger to name in history: the most personal one that permits the operation."""
+        asked = [trigger for trigger in Trigger if trigger in self.job.permits]
+        for trigger in asked:
+            narrowed = self.job.permits[trigger]
+            if operation in self.settings.operations(trigger) and (narrowed is None or operation in narrowed):
+                return trigger
+        return asked[0] if asked else Trigger.SCHEDULED
+
+    def switched_off(self, name: OperationName) -> str:
+        """Why an operation was skipped, with the switch's name."""
+        triggers = [trigger for trigger in Trigger if trigger in self.job.permits]
+        if any(name in self.settings.operations(trigger) for trigger in triggers):
+            return f"{name} is switched on, but was not asked for (--operation)"
+        switches = " and ".join(f"targets.{self.job.target}.{trigger}.operations" for trigger in triggers)
+        return f"{name} is switched off in {switches}"
