@@ -119,11 +119,19 @@ class Rewritten(Protocol):
     async def add(self, names: Sequence[str]) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Why a removal does not happen. rejected: a person has said no; otherwise one is still to be asked."""
+
+    reason: str
+    rejected: bool = False
+
+
 class Guard(Protocol):
     """The removal budget (DESIGN 1.7)."""
 
-    async def take(self, job: Job, operation: OperationName) -> str | None:
-        """Takes one removal from the budget. None when it is allowed; else the reason why it is held."""
+    async def take(self, job: Job, operation: OperationName) -> Withheld | None:
+        """Takes one removal from the budget. None when it is allowed."""
 
 
 class Lease(Protocol):

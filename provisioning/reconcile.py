@@ -251,9 +251,10 @@ class _Attempt:
 
     async def _remove(self, operation: op.Deactivate | op.Delete) -> Result:
         name = op.name_of(operation)
-        held = await self.ports.guard.take(self.job, name)
-        if held is not None:
-            return self.reporter.report(name, OutcomeName.HELD, detail=held, scim_id=operation.scim_id)
+        withheld = await self.ports.guard.take(self.job, name)
+        if withheld is not None:
+            outcome = OutcomeName.SKIPPED if withheld.rejected else OutcomeName.HELD
+            return self.reporter.report(name, outcome, detail=withheld.reason, scim_id=operation.scim_id)
         self._still_ours()
         if isinstance(operation, op.Delete):
             await self.ports.target.delete(operation.scim_id)

@@ -62,7 +62,8 @@ class UserLease:
 @asynccontextmanager
 async def keep(ledger: Renewer, owner: str, users: Sequence[str]) -> AsyncIterator[HeldLeases]:
     """Renews the leases of these users until the block ends. A renewal that fails is tried again at the next
-    turn; the deadline is what protects the user meanwhile."""
+    turn; the deadline is what protects the user meanwhile.
+    """
     leases = HeldLeases(users)
     task = asyncio.create_task(_renew(ledger, owner, leases))
     try:
@@ -79,5 +80,5 @@ async def _renew(ledger: Renewer, owner: str, leases: HeldLeases) -> None:
         asked_at = leases.now()
         try:
             leases.extended(await ledger.renew(leases.users, owner, LEASE_SECONDS), asked_at)
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: S112  # tried again at the next turn; the deadlines protect the users meanwhile
             continue

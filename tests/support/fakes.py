@@ -13,6 +13,7 @@ from provisioning.diff import merge
 from provisioning.errors import AmbiguousWrite, Conflict, Missing, ProvisioningError, Superseded, Transient
 from provisioning.model import Changes, Desired, FieldInfo, Job, Link, RemoteUser, SourceUser, UserRef
 from provisioning.paths import parse, value_at
+from provisioning.ports import Withheld
 
 
 async def pause() -> None:
@@ -236,11 +237,11 @@ class FakeIntents:
 class FakeGuard:
     budget: int = 10**9
 
-    async def take(self, job: Job, operation: OperationName) -> str | None:
+    async def take(self, job: Job, operation: OperationName) -> Withheld | None:
         if job.approved is operation:
             return None
         if self.budget <= 0:
-            return "over budget"
+            return Withheld("over budget")
         self.budget -= 1
         return None
 

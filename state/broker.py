@@ -1,0 +1,54 @@
+"""The queue beside the ledger: dramatiq over Redis, used as a hint (DESIGN 1.2).
+
+There is no Retries middleware: the ledger owns retrying, and dramatiq's would store tracebacks in Redis and lose a
+message whose re-enqueueing fails. A message carries a target's name and user ids, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dramatiq
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.middleware import Middleware
+
+from config.settings import Settings, Trigger
+from state.connection import sync_client
+from state.ledger import BULK, INTERACTIVE
+
+# Users a message: many enough to read Drupal in one go, few enough to spread over threads.
+BATCH = 50
+ACTORS = {INTERACTIVE: "reconcile_interactive", BULK: "reconcile_bulk"}
+# A message of ours that died is of no use: the sweeper sends another.
+DEAD_MESSAGE_MS = 3_600_000
+
+
+def lane_of(trigger: Trigger) -> str:
+    """Manual and automatic work is never behind a full sync."""
+    return BULK if trigger is Trigger.SCHEDULED else INTERACTIVE
+
+
+def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> RedisBroker:
+    """Does not connect yet. Raises RedisUnavailable."""
+    broker = RedisBroker(  # type: ignore[no-untyped-call]  # dramatiq has not typed this constructor
+        client=sync_client(settings), middleware=list(middleware), dead_message_ttl=DEAD_MESSAGE_MS
+    )
+    for queue in ACTORS:
+        broker.declare_queue(queue)
+    return broker
+
+
+def send(
+    broker: dramatiq.Broker, target: str, users: Sequence[str], lane: str, delay_seconds: float = 0
+) -> None:
+    """Sends a message for every BATCH users. Blocks for a moment; raises what redis-py raises."""
+    delay = round(delay_seconds * 1000) or None
+    for start in range(0, len(users), BATCH):
+        message: dramatiq.Message[None] = dramatiq.Message(
+            queue_name=lane,
+            actor_name=ACTORS[lane],
+            args=(target, list(users[start : start + BATCH])),
+            kwargs={},
+            options={},
+        )
+        broker.enqueue(message, delay=delay)

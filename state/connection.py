@@ -1,0 +1,121 @@
+"""Connecting to Redis or Valkey, and saying plainly when that does not work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from config.settings import RedisSettings, SecretUnavailableError, Settings
+from state.client import Redis
+from state.embedded import EmbeddedServer
+
+OLDEST = (6, 2)
+CONNECT_SECONDS = 5
+# Longer than any script of ours takes; a paused server is noticed.
+ANSWER_SECONDS = 30
+
+
+class RedisUnavailable(Exception):  # an outage, named as one
+    """Redis cannot be used; the text says why and what to do."""
+
+
+def redis_url(settings: Settings) -> str:
+    """The URL to connect to; joins (and if need be starts) the embedded server. Raises RedisUnavailable."""
+    if settings.redis.url != "embedded":
+        return settings.redis.url
+    try:
+        return EmbeddedServer.join(settings.service.data_dir).url
+    except OSError as error:
+        raise RedisUnavailable(
+            f"the embedded server in {settings.service.data_dir} could not be started: {error}; "
+            "look at valkey.log there, or set redis.url to a server of yours"
+        ) from None
+
+
+def _options(settings: RedisSettings) -> dict[str, Any]:
+    try:
+        password = settings.password.reveal() if settings.password else None
+    except SecretUnavailableError as error:
+        raise RedisUnavailable(f"redis.password: {error}") from None
+    return {
+        "username": settings.username,
+        "password": password,
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_timeout": ANSWER_SECONDS,
+        "health_check_interval": 30,
+    }
+
+
+async def open_redis(settings: Settings) -> Redis:
+    """A connected client that answers text. Raises RedisUnavailable."""
+    url = redis_url(settings)
+    client = redis.asyncio.Redis.from_url(
+        url,
+        decode_responses=True,
+        retry=redis.asyncio.retry.Retry(ExponentialBackoff(cap=1, base=0.05), 3),
+        **_options(settings.redis),
+    )
+    try:
+        information: Any = await client.info("server")
+    except (redis.RedisError, OSError) as error:
+        await client.aclose()
+        raise RedisUnavailable(explain(error, url)) from None
+    version = tuple(int(part) for part in str(information["redis_version"]).split(".")[:2])
+    if version < OLDEST:
+        await client.aclose()
+        raise RedisUnavailable(
+            f"{shown(url)} runs {information['redis_version']}; scimpipe needs Redis 6.2 or later"
+        )
+    return client
+
+
+def sync_client(settings: Settings) -> redis.Redis:
+    """For dramatiq's broker. Does not connect yet. Raises RedisUnavailable."""
+    url = redis_url(settings)
+    return redis.Redis.from_url(
+        url, retry=Retry(ExponentialBackoff(cap=1, base=0.05), 3), **_options(settings.redis)
+    )
+
+
+def shown(url: str) -> str:
+    """A URL as it may be shown: no user, no password, no query."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def explain(error: Exception, url: str) -> str:
+    """What a failure to connect means to the person who has to mend it."""
+    where = shown(url)
+    if isinstance(error, redis.AuthenticationError):
+        return f"{where} refuses the password; look at redis.username and redis.password"
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return f"{where} does not allow this user what scimpipe needs; docs/operations.md lists the rights"
+    if isinstance(error, redis.TimeoutError):
+        return f"{where} does not answer; is it reachable from here?"
+    if isinstance(error, redis.ConnectionError | OSError):
+        return f"{where} cannot be reached; is it running, and is redis.url right?"
+    return f"{where} answers, but not as Redis does ({type(error).__name__})"
+
+
+async def warnings(client: Redis, settings: Settings) -> tuple[str, ...]:
+    """What about this server could lose work, each with what to do. Empty when all is well, or cannot be asked."""
+    if settings.redis.url == "embedded":
+        return ()
+    try:
+        memory = await client.info("memory")
+        persistence = await client.info("persistence")
+    except redis.RedisError:
+        return ()
+    found = []
+    policy = memory.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        found.append(f"maxmemory-policy is {policy}: links and jobs may be evicted; set it to noeviction")
+    if not persistence.get("aof_enabled"):
+        found.append(
+            "append-only file is off: a restart loses what was queued since the last snapshot; set appendonly yes"
+        )
+    return tuple(found)

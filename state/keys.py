@@ -1,0 +1,38 @@
+"""The key layout. The braces are a hash tag: all keys of a target live in one slot of a cluster.
+
+scimpipe:{T}:jobs        hash    user -> job (JSON): pending users and what they are pending for
+scimpipe:{T}:due         zset    user -> ms at which a message is to be sent (again) for a pending user
+scimpipe:{T}:leases      zset    user -> ms at which the lease of a running user ends
+scimpipe:{T}:leased      hash    user -> owner and job (JSON) of a running user
+scimpipe:{T}:generation  counter of submissions
+scimpipe:{T}:failed      hash    user -> dead letter (JSON)
+scimpipe:{T}:held        hash    user -> removal that waits for a person (JSON)
+scimpipe:{T}:rejected    hash    user -> operation a person has rejected
+scimpipe:{T}:result:U    string  the last result of a user somebody waits for; expires after an hour
+scimpipe:{T}:links       hash    user -> link (compact text)
+scimpipe:{T}:owners      hash    SCIM id -> user
+scimpipe:{T}:intents     hash    user -> ms of a create that may have been sent
+scimpipe:{T}:quirks      set     what was learned of the target
+scimpipe:{T}:removals    zset    user:operation -> ms: removals of the last hour
+scimpipe:{T}:gate        hash    throttled_until, failures, paused, quarantined, since, probe_at, probe_wait
+scimpipe:{T}:history     stream  what was done
+scimpipe:{T}:run         string  id of the run under way or last
+scimpipe:{T}:run:R       hash    counters, cursor and times of a full sync
+scimpipe:{T}:run:R:users set     users the run still waits for
+scimpipe:{T}:changes     hash    change detection: watermark and the ids seen at it
+scimpipe:key             string  32 random bytes (hex): the key of all digests
+scimpipe:process:ID      string  a process that is alive; expires
+scimpipe:leader:NAME     string  who leads; expires
+dramatiq:*               the queue: hints only (see dramatiq's dispatch.lua)
+"""
+
+from __future__ import annotations
+
+PREFIX = "scimpipe"
+DIGEST_KEY = f"{PREFIX}:key"
+# The source has a gate of its own, under a name no target can have.
+SOURCE = "@drupal"
+
+
+def key(target: str, name: str) -> str:
+    return f"{PREFIX}:{{{target}}}:{name}"

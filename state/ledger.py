@@ -1,0 +1,242 @@
+"""The ledger: who is pending, running, failed or held for one target (DESIGN 1.2). The queue is a hint; this knows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from config.settings import OperationName, Trigger
+from provisioning.model import Job, OutcomeName, Result
+from state import scripts
+from state.client import Redis
+from state.entries import DeadLetter, Held, decode_result, encode_result
+from state.keys import key
+
+RESEND_MS = 30_000
+HISTORY_LENGTH = 100_000
+RESULT_SECONDS = 3_600
+INTERACTIVE, BULK = "interactive", "bulk"
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """generations: what to wait for. to_send: users for whom a message has to be sent now."""
+
+    generations: Mapping[str, int]
+    to_send: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """applied: the lease was still ours. pending_again: submitted meanwhile, send a message. run: just finished."""
+
+    applied: bool
+    pending_again: bool
+    run: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    pending: int
+    running: int
+    failed: int
+    held: int
+
+
+class Ledger:
+    """The ledger of one target."""
+
+    def __init__(self, redis: Redis, target: str) -> None:
+        self._redis = redis
+        self._target = target
+        self._prefix = key(target, "")
+        self._scripts = {
+            name: redis.register_script(getattr(scripts, name))
+            for name in ("MARK", "CLAIM", "RENEW", "SETTLE", "HAND_BACK", "SWEEP", "AGAIN")
+        }
+
+    async def _run(self, script: str, *arguments: Any) -> list[str]:
+        answer = await self._scripts[script](keys=[self._prefix], args=arguments)
+        return list(answer) if isinstance(answer, list | tuple) else []
+
+    async def mark_pending(
+        self,
+        users: Sequence[str],
+        trigger: Trigger,
+        *,
+        operations: frozenset[OperationName] | None = None,
+        run_id: str | None = None,
+    ) -> Marked:
+        """Marks users pending; one who is pending already keeps the union of all permissions (coalescing)."""
+        if not users:
+            return Marked({}, ())
+        permits = "true" if operations is None else json.dumps(sorted(operations))
+        at_once = "1" if trigger is Trigger.MANUAL else "0"
+        answer = await self._run("MARK", trigger.value, permits, run_id or "", RESEND_MS, "", at_once, *users)
+        rows = list(_rows(answer, 3))
+        return Marked(
+            {user: int(generation) for user, generation, _ in rows},
+            tuple(user for user, _, send in rows if send == "1"),
+        )
+
+    async def claim(self, users: Sequence[str], owner: str, lease_seconds: float) -> tuple[Job, ...]:
+        """Takes the lease of each user who is pending, due and not running, and clears the pending mark, in one
+        step, before anything is read: whatever changes after that is submitted, and seen, again.
+        """
+        answer = await self._run("CLAIM", owner, round(lease_seconds * 1000), *users)
+        return tuple(self._job(user, json.loads(raw)) for user, raw in _rows(answer, 2))
+
+    async def renew(self, users: Sequence[str], owner: str, lease_seconds: float) -> Sequence[str]:
+        """Extends leases; gives the users that are still this owner's."""
+        return await self._run("RENEW", owner, round(lease_seconds * 1000), *users)
+
+    async def settle(self, job: Job, owner: str, result: Result) -> Settled:
+        """Ends the work on a user: lease, dead letter or held entry, history, the run's counters and whoever waits,
+        in one step. Does nothing when the lease is no longer this owner's.
+        """
+        entry = json.dumps(encode_result(result))
+        answer = await self._run(
+            "SETTLE",
+            owner,
+            job.user,
+            result.outcome.value,
+            round((result.retry_after_seconds or 0) * 1000),
+            "1" if result.attempt_spent else "0",
+            entry,
+            entry if result.outcome in {OutcomeName.FAILED, OutcomeName.HELD} else "",
+            counter(result),
+            HISTORY_LENGTH,
+            RESULT_SECONDS,
+        )
+        applied, again, run = answer
+        return Settled(applied == "1", again == "1", run or None)
+
+    async def hand_back(self, users: Sequence[str], owner: str, delay_seconds: float = 0) -> None:
+        """Back to pending, no attempt spent: shutdown, a closed gate, an outage, an unreadable source."""
+        if users:
+            await self._run("HAND_BACK", owner, round(delay_seconds * 1000), *users)
+
+    async def sweep(self, limit: int = 1_000) -> Mapping[str, tuple[str, ...]]:
+        """Puts back what has an expired lease; gives, by lane, the users whose message has to be sent (again)."""
+        lanes: dict[str, list[str]] = {INTERACTIVE: [], BULK: []}
+        for user, lane in _rows(await self._run("SWEEP", limit, RESEND_MS), 2):
+            lanes[lane].append(user)
+        return {lane: tuple(users) for lane, users in lanes.items() if users}
+
+    async def counts(self) -> Counts:
+        seconds, _ = await self._redis.time()
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hlen(self._prefix + "jobs")
+        pipe.zcount(self._prefix + "leases", seconds * 1000, "+inf")
+        pipe.hlen(self._prefix + "failed")
+        pipe.hlen(self._prefix + "held")
+        return Counts(*await pipe.execute())
+
+    async def states(self, users: Sequence[str]) -> Mapping[str, str]:
+        """pending, running, failed or held, for those of the users who are any of it."""
+        if not users:
+            return {}
+        pipe = self._redis.pipeline(transaction=False)
+        for name in ("failed", "held", "jobs", "leased"):
+            pipe.hmget(self._prefix + name, list(users))
+        states: dict[str, str] = {}
+        for state, found in zip(("failed", "held", "pending", "running"), await pipe.execute(), strict=True):
+            states |= {user: state for user, value in zip(users, found, strict=True) if value is not None}
+        return states
+
+    async def results(self, generations: Mapping[str, int]) -> Mapping[str, Result]:
+        """What came of these submissions, for those that have ended. Kept for an hour, of manual work only."""
+        users = list(generations)
+        raw = await self._redis.mget([f"{self._prefix}result:{user}" for user in users]) if users else []
+        found = {}
+        for user, value in zip(users, raw, strict=True):
+            stored = json.loads(value) if value else None
+            if stored and stored["g"] >= generations[user]:
+                found[user] = decode_result(json.loads(stored["e"]))
+        return found
+
+    # -- what waits for a person -------------------------------------------------------------------------------
+
+    async def dead_letters(self) -> tuple[DeadLetter, ...]:
+        entries = await self._redis.hgetall(self._prefix + "failed")
+        letters = [DeadLetter.read(user, json.loads(raw)) for user, raw in entries.items()]
+        return tuple(sorted(letters, key=lambda letter: (letter.first_failed_at, letter.user)))
+
+    async def held(self) -> tuple[Held, ...]:
+        entries = await self._redis.hgetall(self._prefix + "held")
+        held = [Held.read(user, json.loads(raw)) for user, raw in entries.items()]
+        return tuple(sorted(held, key=lambda entry: (entry.since, entry.user)))
+
+    async def retry(self, users: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """Dead letters become pending with the permits they had; the entry goes when the user succeeds.
+
+        Gives the users by lane, for sending.
+        """
+        return _by_lane(await self._run("AGAIN", "failed", *users)) if users else {}
+
+    async def approve(self, users: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """Each held removal once, and exactly the operation that was shown. Gives the users by lane, for sending."""
+        return _by_lane(await self._run("AGAIN", "held", *users)) if users else {}
+
+    async def discard(self, users: Sequence[str]) -> int:
+        """Takes dead letters off the list; the next full sync tries those users anyway."""
+        return int(await self._redis.hdel(self._prefix + "failed", *users)) if users else 0
+
+    async def reject(self, users: Sequence[str]) -> int:
+        """Held removals are not asked about again until the user has qualified once more."""
+        rejected = 0
+        for entry in await self.held():
+            if entry.user in users:
+                await self._redis.hset(self._prefix + "rejected", entry.user, entry.operation.value)
+                rejected += int(await self._redis.hdel(self._prefix + "held", entry.user))
+        return rejected
+
+    async def hold(self, user: str, entry: Mapping[str, Any], trigger: Trigger) -> bool:
+        """Puts an orphan before a person. False when it is held or rejected already."""
+        if await self._redis.hexists(self._prefix + "rejected", user):
+            return False
+        seconds, _ = await self._redis.time()
+        times = {"first": seconds * 1000, "last": seconds * 1000, "p": {trigger.value: True}}
+        return bool(await self._redis.hsetnx(self._prefix + "held", user, json.dumps({**entry, **times})))
+
+    def _job(self, user: str, raw: Mapping[str, Any]) -> Job:
+        permits = {
+            Trigger(name): None if allowed is True else frozenset(map(OperationName, allowed))
+            for name, allowed in raw["p"].items()
+        }
+        approved = raw.get("ok")
+        return Job(
+            target=self._target,
+            user=user,
+            permits=permits,
+            generation=int(raw["g"]),
+            attempt=int(raw["a"]),
+            run_id=raw.get("r"),
+            approved=OperationName(approved) if approved else None,
+        )
+
+
+def counter(result: Result) -> str:
+    """The column of a full sync's summary that a result belongs to."""
+    done = {
+        OperationName.CREATE: "created",
+        OperationName.UPDATE: "updated",
+        OperationName.DEACTIVATE: "deactivated",
+        OperationName.DELETE: "deleted",
+        OperationName.LINK: "linked",
+        OperationName.NONE: "unchanged",
+    }
+    return done[result.operation] if result.outcome is OutcomeName.DONE else result.outcome.value
+
+
+def _rows(flat: Sequence[str], width: int) -> list[tuple[str, ...]]:
+    return [tuple(flat[start : start + width]) for start in range(0, len(flat), width)]
+
+
+def _by_lane(flat: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+    lanes: dict[str, tuple[str, ...]] = {}
+    for user, _, lane in _rows(flat, 3):
+        lanes[lane] = (*lanes.get(lane, ()), user)
+    return lanes

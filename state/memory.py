@@ -1,0 +1,71 @@
+"""Small things remembered of a target: creates that may have been sent, and what was learned of its manners."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from state.client import Redis
+from state.keys import key
+
+_REWRITTEN = "rewritten:"
+# What other workers learn is seen after this long; what this one learns, at once.
+_STALE_SECONDS = 30.0
+
+
+class IntentStore:
+    """provisioning.ports.Intents: written before a create is sent, cleared after the link is written."""
+
+    def __init__(self, redis: Redis, target: str) -> None:
+        self._redis = redis
+        self._key = key(target, "intents")
+
+    async def note(self, user: str) -> None:
+        await self._redis.hset(self._key, user, round(time.time() * 1000))
+
+    async def noted(self, user: str) -> bool:
+        return bool(await self._redis.hexists(self._key, user))
+
+    async def clear(self, user: str) -> None:
+        await self._redis.hdel(self._key, user)
+
+
+class QuirkStore:
+    """What was learned of a target, as words like no_patch or unfiltered:externalId. Read through a short cache."""
+
+    def __init__(self, redis: Redis, target: str) -> None:
+        self._redis = redis
+        self._key = key(target, "quirks")
+        self._items: frozenset[str] = frozenset()
+        self._read_at = float("-inf")
+
+    async def items(self) -> frozenset[str]:
+        if time.monotonic() - self._read_at > _STALE_SECONDS:
+            self._items = frozenset(await self._redis.smembers(self._key))
+            self._read_at = time.monotonic()
+        return self._items
+
+    async def add(self, *items: str) -> None:
+        new = set(items) - self._items
+        if new:
+            await self._redis.sadd(self._key, *new)
+            self._items |= new
+
+    async def forget(self) -> None:
+        """After the target was changed or replaced: learn anew."""
+        await self._redis.delete(self._key)
+        self._read_at = float("-inf")
+
+
+class RewrittenStore:
+    """provisioning.ports.Rewritten, kept among the quirks."""
+
+    def __init__(self, quirks: QuirkStore) -> None:
+        self._quirks = quirks
+
+    async def names(self) -> frozenset[str]:
+        items = await self._quirks.items()
+        return frozenset(item.removeprefix(_REWRITTEN) for item in items if item.startswith(_REWRITTEN))
+
+    async def add(self, names: Sequence[str]) -> None:
+        await self._quirks.add(*(f"{_REWRITTEN}{name}" for name in names))

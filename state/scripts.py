@@ -1,0 +1,245 @@
+"""The ledger's transitions, one Lua script each: a crash before or after a script is safe, and there is no during.
+
+A job is {g: generation, p: {trigger: true | [operations]}, a: attempt, n: not before (ms), r: run, ok: approved}.
+Time is the server's, so that the clocks of the machines do not matter.
+"""
+
+from __future__ import annotations
+
+_COMMON = """
+local T = redis.call('TIME')
+local now = tonumber(T[1]) * 1000 + math.floor(tonumber(T[2]) / 1000)
+local P = KEYS[1]
+local function k(name) return P .. name end
+local function merge(a, b)
+  -- the union of two pending jobs for one user: everybody's permissions, the newer generation, no longer wait
+  for trigger, ops in pairs(b.p) do
+    local mine = a.p[trigger]
+    if mine == nil or ops == true then a.p[trigger] = ops
+    elseif mine ~= true then
+      local seen = {}
+      for _, o in ipairs(mine) do seen[o] = true end
+      for _, o in ipairs(ops) do if not seen[o] then table.insert(mine, o) end end
+    end
+  end
+  a.g = math.max(a.g, b.g)
+  a.a = math.max(a.a, b.a)
+  a.n = math.min(a.n, b.n)
+  a.r = b.r or a.r
+  a.ok = b.ok or a.ok
+  return a
+end
+local function pending(user, job, send_at)
+  redis.call('HSET', k('jobs'), user, cjson.encode(job))
+  redis.call('ZADD', k('due'), send_at, user)
+end
+local function running(user)
+  local deadline = redis.call('ZSCORE', k('leases'), user)
+  return deadline and tonumber(deadline) > now
+end
+local function release(user)
+  redis.call('ZREM', k('leases'), user)
+  redis.call('HDEL', k('leased'), user)
+end
+local function restore(user, job, delay)
+  -- a job that was running becomes pending again, together with what was submitted meanwhile
+  release(user)
+  job.n = now + delay
+  local other = redis.call('HGET', k('jobs'), user)
+  if other then job = merge(job, cjson.decode(other)) end
+  pending(user, job, job.n)
+  return job
+end
+"""
+
+# ARGV: trigger, operations (JSON list or 'true'), run or '', resend_ms, approved or '', at_once ('1'), users...
+# Gives user, generation, send ('1'/'0') for each.
+MARK = (
+    _COMMON
+    + """
+local trigger, ops, run, resend, ok, at_once = ARGV[1], cjson.decode(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local out = {}
+for i = 7, #ARGV do
+  local user = ARGV[i]
+  local job = {g = redis.call('INCR', k('generation')), p = {[trigger] = ops}, a = 1, n = now}
+  if run ~= '' then job.r = run; redis.call('SADD', k('run:' .. run .. ':users'), user) end
+  if ok ~= '' then job.ok = ok end
+  local before = redis.call('HGET', k('jobs'), user)
+  local send = not before
+  if before then
+    before = cjson.decode(before)
+    local waiting = before.n > now
+    -- a message is on its way already, unless the user waits for a back-off and a person wants it now
+    if waiting and at_once == '1' then send = true; before.a = 1
+    elseif waiting then job.n = before.n end
+    job = merge(before, job)
+  end
+  if running(user) then send = false end
+  pending(user, job, (send or not before) and now + resend or redis.call('ZSCORE', k('due'), user) or now)
+  table.insert(out, user); table.insert(out, tostring(job.g)); table.insert(out, send and '1' or '0')
+end
+return out
+"""
+)
+
+# ARGV: owner, lease_ms, users... Gives user, job for each that was claimed.
+CLAIM = (
+    _COMMON
+    + """
+local owner, lease = ARGV[1], tonumber(ARGV[2])
+local out = {}
+for i = 3, #ARGV do
+  local user = ARGV[i]
+  local raw = redis.call('HGET', k('jobs'), user)
+  if raw and not running(user) then
+    local job = cjson.decode(raw)
+    if job.n <= now then
+      local left = redis.call('HGET', k('leased'), user)
+      if left then
+        -- somebody died over this user: one attempt is spent, so that a user who kills workers is not tried for ever
+        local dead = cjson.decode(left).j
+        dead.a = dead.a + 1
+        job = merge(dead, job)
+      end
+      redis.call('HDEL', k('jobs'), user)
+      redis.call('ZREM', k('due'), user)
+      redis.call('ZADD', k('leases'), now + lease, user)
+      redis.call('HSET', k('leased'), user, cjson.encode({o = owner, j = job}))
+      table.insert(out, user); table.insert(out, cjson.encode(job))
+    end
+  end
+end
+return out
+"""
+)
+
+# ARGV: owner, lease_ms, users... Gives the users still owned.
+RENEW = (
+    _COMMON
+    + """
+local out = {}
+for i = 3, #ARGV do
+  local user = ARGV[i]
+  local raw = redis.call('HGET', k('leased'), user)
+  if raw and cjson.decode(raw).o == ARGV[1] and running(user) then
+    redis.call('ZADD', k('leases'), now + tonumber(ARGV[2]), user)
+    table.insert(out, user)
+  end
+end
+return out
+"""
+)
+
+# ARGV: owner, user, outcome, delay_ms, attempt_spent, history entry (JSON), dead letter or held entry (JSON or ''),
+#       counter, history_length, result_seconds. Gives applied, pending again, run finished (id or '').
+SETTLE = (
+    _COMMON
+    + """
+local owner, user, outcome, delay = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local raw = redis.call('HGET', k('leased'), user)
+if not raw or cjson.decode(raw).o ~= owner then return {'0', '0', ''} end
+local job = cjson.decode(raw).j
+redis.call('XADD', k('history'), 'MAXLEN', '~', ARGV[9], '*', 'e', ARGV[6])
+if outcome == 'pending' then
+  if ARGV[5] == '1' then job.a = job.a + 1 end
+  restore(user, job, delay)
+  return {'1', '0', ''}
+end
+release(user)
+if outcome == 'failed' or outcome == 'held' then
+  local entry = cjson.decode(ARGV[7])
+  local before = redis.call('HGET', k(outcome), user)
+  entry.first = before and cjson.decode(before).first or now
+  entry.last = now
+  entry.p = job.p
+  redis.call('HSET', k(outcome), user, cjson.encode(entry))
+  redis.call('HDEL', k(outcome == 'failed' and 'held' or 'failed'), user)
+else
+  redis.call('HDEL', k('failed'), user)
+  redis.call('HDEL', k('held'), user)
+  if outcome ~= 'skipped' then redis.call('HDEL', k('rejected'), user) end
+end
+if job.p.manual then
+  redis.call('SET', k('result:' .. user), cjson.encode({g = job.g, e = ARGV[6]}), 'EX', ARGV[10])
+end
+local finished = ''
+if job.r and redis.call('SREM', k('run:' .. job.r .. ':users'), user) == 1 then
+  local run = k('run:' .. job.r)
+  redis.call('HINCRBY', run, ARGV[8], 1)
+  if redis.call('HEXISTS', run, 'scanned_all') == 1 and redis.call('SCARD', run .. ':users') == 0 then
+    if redis.call('HSETNX', run, 'finished_at', now) == 1 then finished = job.r end
+  end
+end
+return {'1', redis.call('HEXISTS', k('jobs'), user) == 1 and '1' or '0', finished}
+"""
+)
+
+# ARGV: owner, delay_ms, users... No attempt is spent.
+HAND_BACK = (
+    _COMMON
+    + """
+for i = 3, #ARGV do
+  local raw = redis.call('HGET', k('leased'), ARGV[i])
+  if raw and cjson.decode(raw).o == ARGV[1] then restore(ARGV[i], cjson.decode(raw).j, tonumber(ARGV[2])) end
+end
+return #ARGV - 2
+"""
+)
+
+# ARGV: limit, resend_ms. Leases that ran out become pending; gives user, lane for each whose message is to be sent.
+SWEEP = (
+    _COMMON
+    + """
+local limit, resend = tonumber(ARGV[1]), tonumber(ARGV[2])
+for _, user in ipairs(redis.call('ZRANGEBYSCORE', k('leases'), '-inf', now, 'LIMIT', 0, limit)) do
+  local raw = redis.call('HGET', k('leased'), user)
+  if raw then
+    local job = cjson.decode(raw).j
+    job.a = job.a + 1
+    restore(user, job, 0)
+  else redis.call('ZREM', k('leases'), user) end
+end
+local out = {}
+for _, user in ipairs(redis.call('ZRANGEBYSCORE', k('due'), '-inf', now, 'LIMIT', 0, limit)) do
+  local raw = redis.call('HGET', k('jobs'), user)
+  if not raw then redis.call('ZREM', k('due'), user)
+  else
+    redis.call('ZADD', k('due'), now + resend, user)
+    if not running(user) then
+      local job = cjson.decode(raw)
+      table.insert(out, user)
+      table.insert(out, (job.p.manual or job.p.automatic) and 'interactive' or 'bulk')
+    end
+  end
+end
+return out
+"""
+)
+
+# ARGV: 'failed' or 'held', users... Entries become pending again with the permits they had. A held one is taken
+# away and its operation approved; a dead letter stays until it succeeds. Gives user, generation, lane.
+AGAIN = (
+    _COMMON
+    + """
+local list = ARGV[1]
+local out = {}
+for i = 2, #ARGV do
+  local user = ARGV[i]
+  local raw = redis.call('HGET', k(list), user)
+  if raw then
+    local entry = cjson.decode(raw)
+    local job = {g = redis.call('INCR', k('generation')), p = entry.p, a = 1, n = now}
+    if list == 'held' then
+      job.ok = entry.operation
+      redis.call('HDEL', k('held'), user)
+    end
+    local before = redis.call('HGET', k('jobs'), user)
+    if before then job = merge(cjson.decode(before), job); job.a = 1; job.n = now end
+    pending(user, job, now + 30000)
+    table.insert(out, user); table.insert(out, tostring(job.g))
+    table.insert(out, (job.p.manual or job.p.automatic) and 'interactive' or 'bulk')
+  end
+end
+return out
+"""
+)

@@ -1,0 +1,79 @@
+"""Everything remembered of one target, and submitting users for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import dramatiq
+import redis
+
+from config.settings import OperationName, TargetSettings, Trigger
+from state.broker import lane_of, send
+from state.client import Redis
+from state.gate import Gate
+from state.guard import RemovalGuard
+from state.history import History
+from state.ledger import Ledger
+from state.links import LinkStore
+from state.memory import IntentStore, QuirkStore, RewrittenStore
+from state.runs import Runs
+
+
+@dataclass(frozen=True, slots=True)
+class TargetState:
+    """The state of one target, in Redis, and the queue beside it."""
+
+    target: str
+    ledger: Ledger
+    links: LinkStore
+    intents: IntentStore
+    quirks: QuirkStore
+    rewritten: RewrittenStore
+    guard: RemovalGuard
+    gate: Gate
+    history: History
+    runs: Runs
+    broker: dramatiq.Broker
+
+    @classmethod
+    def of(cls, client: Redis, broker: dramatiq.Broker, settings: TargetSettings) -> TargetState:
+        name = settings.name
+        quirks = QuirkStore(client, name)
+        return cls(
+            target=name,
+            ledger=Ledger(client, name),
+            links=LinkStore(client, name),
+            intents=IntentStore(client, name),
+            quirks=quirks,
+            rewritten=RewrittenStore(quirks),
+            guard=RemovalGuard(client, name, settings.guard),
+            gate=Gate(client, name),
+            history=History(client, name),
+            runs=Runs(client, name),
+            broker=broker,
+        )
+
+    async def submit(
+        self,
+        users: Sequence[str],
+        trigger: Trigger,
+        *,
+        operations: frozenset[OperationName] | None = None,
+        run_id: str | None = None,
+    ) -> Mapping[str, int]:
+        """Marks users pending and sends messages for those who were not. Gives what to wait for: user -> generation.
+
+        A message that cannot be sent is no loss: the users are pending, and the sweeper sends another.
+        """
+        marked = await self.ledger.mark_pending(users, trigger, operations=operations, run_id=run_id)
+        await self.send(marked.to_send, lane_of(trigger))
+        return marked.generations
+
+    async def send(self, users: Sequence[str], lane: str, delay_seconds: float = 0) -> None:
+        """Sends messages for pending users; what fails is left to the sweeper."""
+        if users:
+            with contextlib.suppress(redis.RedisError, dramatiq.errors.BrokerError):
+                await asyncio.to_thread(send, self.broker, self.target, users, lane, delay_seconds)

@@ -1,0 +1,167 @@
+"""Links, guard, gate and the rest of what is remembered, on a real Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+
+from config.settings import GuardSettings, OperationName, Trigger
+from provisioning.model import Job, Link
+from state.gate import FAILURES, Gate
+from state.guard import RemovalGuard
+from state.links import LinkStore, digest_key
+from state.memory import QuirkStore, RewrittenStore
+from state.processes import Leadership, Processes
+from tests.support.valkey import with_redis
+
+LINK = Link("id-1", 'W/"1"', "print", {'emails[type eq "work"].value': "abc", "userName": "def"}, True)
+
+
+def job(user: str, **known: object) -> Job:
+    return Job("acme", user, {Trigger.SCHEDULED: None}, 1, **known)
+
+
+def test_links_come_back_as_they_were_written(redis_url):
+    async def body(client):
+        await LinkStore(client, "acme").put("u", LINK)
+        other = LinkStore(client, "acme")
+        assert await other.get_many(["u", "nobody"]) == {"u": LINK}
+        assert await other.owner("id-1") == "u"
+        assert [page async for page in other.scan()] == [{"u": LINK}]
+
+    with_redis(redis_url, body)
+
+
+def test_an_account_belongs_to_one_user(redis_url):
+    async def body(client):
+        links = LinkStore(client, "acme")
+        assert await links.put("u", LINK)
+        assert not await links.put("v", LINK)
+        assert await links.put("u", Link("id-2", None, "f", {}))
+        assert await links.put("v", LINK)
+        await links.drop("u")
+        assert await links.owner("id-2") is None
+        assert await links.count() == 1
+
+    with_redis(redis_url, body)
+
+
+def test_no_digest_can_be_made_without_the_key_and_the_key_stays(redis_url):
+    async def body(client):
+        assert await digest_key(client) == await digest_key(client)
+        assert len(await digest_key(client)) == 32
+
+    with_redis(redis_url, body)
+
+
+def test_the_guard_takes_the_smaller_limit_and_counts_a_repeated_removal_once(redis_url):
+    async def body(client):
+        links = LinkStore(client, "acme")
+        for number in range(30):
+            await links.put(f"u{number}", Link(f"id-{number}", None, "f", {}))
+        guard = RemovalGuard(client, "acme", GuardSettings(max_removals=50, max_removal_percent=10))
+        for user in ("u0", "u1", "u1", "u2"):
+            assert await guard.take(job(user), OperationName.DEACTIVATE) is None
+        withheld = await guard.take(job("u3"), OperationName.DELETE)
+        assert "3 (10 % of 30 linked users)" in withheld.reason
+        assert await guard.take(job("u3", approved=OperationName.DELETE), OperationName.DELETE) is None
+
+    with_redis(redis_url, body)
+
+
+def test_a_run_over_the_budget_removes_nobody(redis_url):
+    async def body(client):
+        guard = RemovalGuard(client, "acme", GuardSettings(max_removals=2, max_removal_percent=100))
+        assert not await guard.close_run("small", 1)
+        assert await guard.close_run("big", 3)
+        assert "3 removals" in (await guard.take(job("u", run_id="big"), OperationName.DELETE)).reason
+        assert await guard.take(job("u", run_id="small"), OperationName.DELETE) is None
+
+    with_redis(redis_url, body)
+
+
+def test_a_budget_of_none_holds_every_removal(redis_url):
+    async def body(client):
+        guard = RemovalGuard(client, "acme", GuardSettings(max_removals=0))
+        assert await guard.take(job("u"), OperationName.DEACTIVATE) is not None
+
+    with_redis(redis_url, body)
+
+
+def test_outages_in_a_row_quarantine_and_a_success_between_them_does_not(redis_url):
+    async def body(client):
+        gate = Gate(client, "acme")
+        for _ in range(FAILURES - 1):
+            assert not await gate.failed("down", certain=False)
+        await gate.worked()
+        for _ in range(FAILURES - 1):
+            assert not await gate.failed("down", certain=False)
+        assert await gate.failed("down", certain=False)
+        assert not await gate.failed("down", certain=False)
+        health = await gate.health()
+        assert (health.state, health.reason) == ("quarantined", "down")
+        assert await gate.recover()
+        assert (await gate.health()).open
+
+    with_redis(redis_url, body)
+
+
+def test_a_rejected_credential_quarantines_at_once_and_is_probed_by_one_at_a_time(redis_url):
+    async def body(client):
+        gate = Gate(client, "acme")
+        assert await gate.failed("401", certain=True)
+        assert not await gate.probe_due()
+        await asyncio.sleep(1.05)
+        assert await gate.probe_due()
+        assert not await Gate(client, "acme").probe_due()
+
+    with_redis(redis_url, body)
+
+
+def test_pausing_and_throttling(redis_url):
+    async def body(client):
+        gate = Gate(client, "acme")
+        assert await gate.throttle(10)
+        assert not await gate.throttle(1)
+        assert 9 < (await gate.health()).throttled_seconds <= 10
+        assert await gate.pause()
+        assert (await gate.health()).state == "paused"
+        assert await gate.resume()
+        assert (await gate.health()).throttled_seconds == 0
+
+    with_redis(redis_url, body)
+
+
+def test_what_was_learned_is_shared(redis_url):
+    async def body(client):
+        await RewrittenStore(QuirkStore(client, "acme")).add(["displayName"])
+        quirks = QuirkStore(client, "acme")
+        assert await RewrittenStore(quirks).names() == {"displayName"}
+        await quirks.add("no_patch")
+        assert await quirks.items() == {"no_patch", "rewritten:displayName"}
+
+    with_redis(redis_url, body)
+
+
+def test_one_process_leads_and_another_follows_when_it_is_gone(redis_url):
+    async def body(client):
+        first, second = Leadership(client, "scheduler", "a", 0.2), Leadership(client, "scheduler", "b", 0.2)
+        assert await first.hold()
+        assert not await second.hold()
+        assert await first.hold()
+        await asyncio.sleep(0.3)
+        assert await second.hold()
+        assert not await first.hold()
+
+    with_redis(redis_url, body)
+
+
+def test_processes_announce_themselves(redis_url):
+    async def body(client):
+        processes = Processes(client)
+        await processes.announce("worker", "a")
+        await processes.announce("worker", "b")
+        await processes.announce("scheduler", "c")
+        await processes.withdraw("worker", "b")
+        assert await processes.count("worker") == 1
+
+    with_redis(redis_url, body)
