@@ -1,0 +1,91 @@
+"""The verbs of SCIM on /Users (RFC 7644 3.3 to 3.6): one request each, plain JSON, errors of scim.errors."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from provisioning.model import RemoteUser
+from scim.errors import NoAnswer, StatusError, UnusableAnswer, status_error
+from scim.filters import resource_path
+from scim.listing import accounts_of, pages, read_account
+from scim.transport import Answer, Transport
+
+# More than one match is already one too many; a few more make the message right.
+MATCHES = 10
+
+
+class ScimClient:
+    """Requests to one service provider."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    async def query(self, condition: str, count: int = MATCHES) -> list[RemoteUser]:
+        """Accounts for a filter. No match is an empty list, also where the target says 404 or lists nothing."""
+        answer = await self.transport.request("GET", "/Users", params={"filter": condition, "count": count})
+        if answer.status == 404:
+            return []
+        _raise_for(answer)
+        if not isinstance(answer.body, Mapping):
+            raise UnusableAnswer("the target answered a search with something that is not SCIM")
+        return accounts_of(answer)
+
+    async def get(self, scim_id: str) -> RemoteUser:
+        answer = await self.transport.request("GET", resource_path(scim_id))
+        _raise_for(answer)
+        account = read_account(answer.body, answer.headers.get("etag"))
+        if account is None:
+            raise UnusableAnswer("the target answered a read with something that is not a user")
+        return account
+
+    async def create(self, resource: Mapping[str, Any]) -> RemoteUser:
+        """201, or 200 as some say. An answer that does not name the new account is as good as lost."""
+        answer = await self.transport.request("POST", "/Users", body=resource)
+        _raise_for(answer, creating=True)
+        account = read_account(answer.body, answer.headers.get("etag"))
+        if account is None and (location := answer.headers.get("location")):
+            named = unquote(location.rstrip("/").rpartition("/")[2])
+            account = read_account({"id": named}, answer.headers.get("etag"))
+        if account is None:
+            raise NoAnswer("the target answered a create without saying which account it made")
+        return account
+
+    async def replace(
+        self, scim_id: str, resource: Mapping[str, Any], version: str | None
+    ) -> RemoteUser | None:
+        return await self._write("PUT", scim_id, resource, version)
+
+    async def patch(self, scim_id: str, body: Mapping[str, Any], version: str | None) -> RemoteUser | None:
+        """200 with the account, or 204 without."""
+        return await self._write("PATCH", scim_id, body, version)
+
+    async def delete(self, scim_id: str) -> None:
+        """404 is success: the account is not there."""
+        answer = await self.transport.request("DELETE", resource_path(scim_id))
+        if answer.status != 404:
+            _raise_for(answer)
+
+    async def probe(self) -> None:
+        """One small page of users: shows address, credential and right to read."""
+        _raise_for(await self.transport.request("GET", "/Users", params={"count": 1}))
+
+    def listing(self, *, cursors: bool) -> AsyncIterator[list[RemoteUser]]:
+        return pages(self.transport, cursors=cursors)
+
+    async def _write(
+        self, method: str, scim_id: str, body: Mapping[str, Any], version: str | None
+    ) -> RemoteUser | None:
+        headers = {"If-Match": version} if version else {}
+        answer = await self.transport.request(method, resource_path(scim_id), body=body, headers=headers)
+        _raise_for(answer)
+        return read_account(answer.body, answer.headers.get("etag"))
+
+
+def _raise_for(answer: Answer, *, creating: bool = False) -> None:
+    if answer.status >= 400:
+        error: StatusError = status_error(answer.status, answer.headers, answer.body, creating=creating)
+        raise error
+    if answer.status >= 300:
+        raise UnusableAnswer(f"the target answered {answer.status}, which is no answer to this request")

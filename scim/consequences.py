@@ -1,0 +1,42 @@
+"""What to do about what the protocol said: one table, proven total by a test."""
+
+from __future__ import annotations
+
+from provisioning import errors as consequence
+from scim import errors as said
+
+CONSEQUENCES: dict[type[said.ScimError], type[consequence.ProvisioningError]] = {
+    said.NotConnected: consequence.Outage,
+    said.NoAnswer: consequence.Transient,
+    said.UnusableAnswer: consequence.Transient,
+    said.ListingIncomplete: consequence.Transient,
+    said.CredentialMissing: consequence.Unauthorized,
+    said.BadRequest: consequence.Permanent,
+    said.NotAuthenticated: consequence.Unauthorized,
+    said.NotAllowed: consequence.Permanent,
+    said.NotThere: consequence.Missing,
+    said.NotSupported: consequence.Permanent,
+    said.Conflicting: consequence.Conflict,
+    said.VersionMismatch: consequence.Superseded,
+    said.TooLarge: consequence.Permanent,
+    said.TooManyRequests: consequence.Throttled,
+    said.ServerFault: consequence.Transient,
+    said.Busy: consequence.Throttled,
+}
+# After these the target may have acted all the same.
+_ANSWER_LOST = (said.NoAnswer, said.UnusableAnswer, said.ServerFault)
+
+
+def consequence_of(error: said.ScimError, *, creating: bool = False) -> consequence.ProvisioningError:
+    """creating: the request was a POST, which must not be repeated blindly when its answer was lost."""
+    kind = CONSEQUENCES[type(error)]
+    if creating and isinstance(error, _ANSWER_LOST):
+        kind = consequence.AmbiguousWrite
+    if not isinstance(error, said.StatusError):
+        return kind(str(error))
+    retry_after = error.retry_after_seconds
+    if kind is consequence.Throttled and retry_after is None:
+        retry_after = said.DEFAULT_RETRY_SECONDS
+    return kind(
+        str(error), status_code=error.status, scim_type=error.scim_type, retry_after_seconds=retry_after
+    )

@@ -1,0 +1,101 @@
+"""What the target says of itself (RFC 7644 4), read tolerantly; the RFC's defaults where it says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from provisioning.paths import CORE_USER
+from provisioning.schema import UserSchemas, read_schema, rfc_schemas
+from scim.errors import status_error
+from scim.transport import Answer, Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """ServiceProviderConfig. None: the target does not say. announced: False when there was none to read."""
+
+    announced: bool = False
+    patch: bool | None = None
+    filter: bool | None = None
+    etag: bool | None = None
+    bulk: bool = False
+    cursor: bool = False
+    max_results: int | None = None
+
+    @property
+    def summary(self) -> str:
+        if not self.announced:
+            return "no ServiceProviderConfig; features are found out by trying"
+        words = [name for name in ("patch", "filter", "etag", "bulk", "cursor") if getattr(self, name)]
+        return "announces " + (", ".join(words) or "none of patch, filter, etag, bulk, cursor")
+
+
+async def read_features(transport: Transport) -> Features:
+    """Raises what concerns the target as a whole: NotConnected, CredentialMissing, NotAuthenticated, a busy target."""
+    answer = await transport.request("GET", "/ServiceProviderConfig")
+    body = _usable(answer)
+    if body is None:
+        return Features()
+
+    def supported(name: str) -> bool | None:
+        feature = body.get(name)
+        return feature.get("supported") is True if isinstance(feature, Mapping) else None
+
+    found = body.get("filter")
+    limit = found.get("maxResults") if isinstance(found, Mapping) else None
+    pagination = body.get("pagination")
+    return Features(
+        announced=True,
+        patch=supported("patch"),
+        filter=supported("filter"),
+        etag=supported("etag"),
+        bulk=supported("bulk") is True,
+        cursor=isinstance(pagination, Mapping) and pagination.get("cursor") is True,
+        max_results=limit if isinstance(limit, int) and limit > 0 else None,
+    )
+
+
+async def read_schemas(transport: Transport) -> UserSchemas:
+    """The schemas of a User: the target's when it shows them, else the RFC's."""
+    body = _usable(await transport.request("GET", "/Schemas"))
+    wanted = await _user_schemas(transport)
+    resources = body.get("Resources") if body else None
+    schemas = {
+        str(schema["id"]): read_schema(schema)
+        for schema in resources or ()
+        if isinstance(schema, Mapping) and schema.get("id") and schema.get("attributes")
+    }
+    if not any(urn.lower() == CORE_USER.lower() for urn in schemas):
+        return rfc_schemas()
+    if wanted:
+        schemas = {urn: attributes for urn, attributes in schemas.items() if urn.lower() in wanted}
+    else:
+        schemas = {urn: attributes for urn, attributes in schemas.items() if _of_users(urn)}
+    return UserSchemas(schemas, from_target=True)
+
+
+async def _user_schemas(transport: Transport) -> frozenset[str]:
+    """URNs (lower case) of the User resource type: its schema and extensions. Empty when not told."""
+    body = _usable(await transport.request("GET", "/ResourceTypes"))
+    for kind in (body.get("Resources") if body else None) or ():
+        if isinstance(kind, Mapping) and str(kind.get("endpoint", "")).strip("/").lower() == "users":
+            extensions = kind.get("schemaExtensions") or ()
+            urns = [
+                kind.get("schema"),
+                *(each.get("schema") for each in extensions if isinstance(each, Mapping)),
+            ]
+            return frozenset(str(urn).lower() for urn in urns if urn) | {CORE_USER.lower()}
+    return frozenset()
+
+
+def _of_users(urn: str) -> bool:
+    lowered = urn.lower()
+    return lowered == CORE_USER.lower() or ":extension:" in lowered
+
+
+def _usable(answer: Answer) -> Mapping[str, Any] | None:
+    if answer.status in {401, 429, 503}:
+        raise status_error(answer.status, answer.headers, answer.body)
+    return answer.body if answer.status == 200 and isinstance(answer.body, Mapping) else None

@@ -1,0 +1,174 @@
+"""What the protocol said: the first of the two axes (DESIGN 1.6). What to do about it is `scim.consequences`.
+
+ScimError
+|-- NotConnected        no connection: refused, unknown host, certificate not trusted; nothing was sent
+|-- NoAnswer            sent, but no whole answer came: timeout, reset, truncated body
+|-- UnusableAnswer      an answer that is not SCIM: HTML, no JSON, over the size cap, a redirect elsewhere
+|-- ListingIncomplete   a listing that cannot be proven whole
+|-- CredentialMissing   the token could not be had: secret unset, OAuth2 token endpoint said no
+`-- StatusError         a status of RFC 7644 3.12
+    |-- BadRequest 400            |-- Conflicting 409, 400 uniqueness   |-- TooManyRequests 429
+    |-- NotAuthenticated 401      |-- VersionMismatch 412              |-- ServerFault 5xx
+    |-- NotAllowed 403            |-- TooLarge 413                     `-- Busy 503 with Retry-After
+    |-- NotThere 404              |-- NotSupported 405, 501
+
+The target's own words are never kept: a detail may quote attribute values. Status and scimType say enough.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# RFC 7644 table 9, and RFC 9865 3.3.
+SCIM_TYPES = {
+    "invalidFilter": "the filter is not understood",
+    "tooMany": "too many results",
+    "uniqueness": "a unique value is taken",
+    "mutability": "an attribute cannot be changed",
+    "invalidSyntax": "the request is not understood",
+    "invalidPath": "a PATCH path is not understood",
+    "noTarget": "a PATCH path matches nothing",
+    "invalidValue": "a value is missing or not accepted",
+    "invalidVers": "the protocol version is not supported",
+    "sensitive": "the request must not carry this in its URL",
+    "invalidCursor": "the cursor is not valid",
+    "expiredCursor": "the cursor has expired",
+    "invalidCount": "the page size is not accepted",
+}
+_DUPLICATE = re.compile(r"already|exist|duplicate|unique|taken|in use", re.IGNORECASE)
+LONGEST_RETRY_SECONDS = 3600.0
+DEFAULT_RETRY_SECONDS = 5.0
+
+
+class ScimError(Exception):
+    """Its text is for people and holds no value, token or URL."""
+
+
+class NotConnected(ScimError):
+    pass
+
+
+class NoAnswer(ScimError):
+    pass
+
+
+class UnusableAnswer(ScimError):
+    pass
+
+
+class ListingIncomplete(ScimError):
+    pass
+
+
+class CredentialMissing(ScimError):
+    pass
+
+
+class StatusError(ScimError):
+    """status: as answered. scim_type: of RFC 7644 table 9, else None. retry_after_seconds: from Retry-After."""
+
+    def __init__(
+        self, status: int, scim_type: str | None = None, retry_after_seconds: float | None = None
+    ) -> None:
+        self.status = status
+        self.scim_type = scim_type
+        self.retry_after_seconds = retry_after_seconds
+        meaning = f": {SCIM_TYPES[scim_type]} ({scim_type})" if scim_type else ""
+        super().__init__(f"the target answered {status}{meaning}")
+
+
+class BadRequest(StatusError):
+    pass
+
+
+class NotAuthenticated(StatusError):
+    pass
+
+
+class NotAllowed(StatusError):
+    pass
+
+
+class NotThere(StatusError):
+    pass
+
+
+class NotSupported(StatusError):
+    pass
+
+
+class Conflicting(StatusError):
+    pass
+
+
+class VersionMismatch(StatusError):
+    pass
+
+
+class TooLarge(StatusError):
+    pass
+
+
+class TooManyRequests(StatusError):
+    pass
+
+
+class ServerFault(StatusError):
+    pass
+
+
+class Busy(StatusError):
+    pass
+
+
+_BY_STATUS: dict[int, type[StatusError]] = {
+    400: BadRequest,
+    401: NotAuthenticated,
+    403: NotAllowed,
+    404: NotThere,
+    405: NotSupported,
+    409: Conflicting,
+    412: VersionMismatch,
+    413: TooLarge,
+    429: TooManyRequests,
+    501: NotSupported,
+}
+
+
+def status_error(
+    status: int, headers: Mapping[str, str], body: Any, *, creating: bool = False
+) -> StatusError:
+    """The error of an answer with status >= 400. creating: the request was a create, where some servers say 400 for
+    a duplicate; their words are looked at, not kept.
+    """
+    error = body if isinstance(body, Mapping) else {}
+    scim_type = error.get("scimType") if error.get("scimType") in SCIM_TYPES else None
+    retry_after = retry_after_seconds(headers.get("retry-after"))
+    if scim_type == "uniqueness":
+        return Conflicting(status, scim_type)
+    if creating and status == 400 and _DUPLICATE.search(str(error.get("detail", ""))):
+        return Conflicting(status, scim_type)
+    if status == 503 and retry_after is not None:
+        return Busy(status, scim_type, retry_after)
+    kind = _BY_STATUS.get(status, ServerFault if status >= 500 else BadRequest)
+    return kind(status, scim_type, retry_after)
+
+
+def retry_after_seconds(header: str | None) -> float | None:
+    """RFC 9110 10.2.3: seconds, or a date. Never more than an hour."""
+    if not header:
+        return None
+    if header.strip().isdigit():
+        return min(float(header), LONGEST_RETRY_SECONDS)
+    try:
+        when = email.utils.parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=dt.UTC)
+    seconds = (when - dt.datetime.now(dt.UTC)).total_seconds()
+    return min(max(seconds, 0.0), LONGEST_RETRY_SECONDS)

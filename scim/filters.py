@@ -1,0 +1,35 @@
+"""Filters and URLs (RFC 7644 3.4.2.2)."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+from provisioning.model import RemoteUser
+from provisioning.paths import parse, value_at
+
+# userName and e-mail addresses are compared without regard to case (RFC 7643 4.1.1, 4.1.2); ids are not.
+_EXACT = frozenset({"externalid", "id"})
+
+
+def equals(attribute: str, value: str) -> str:
+    """`userName eq "bjensen"`: a filter's text is a JSON string, so quotes and control characters are escaped."""
+    return f"{attribute} eq {json.dumps(value, ensure_ascii=False)}"
+
+
+def contains(attribute: str, value: str) -> str:
+    return f"{attribute} co {json.dumps(value, ensure_ascii=False)}"
+
+
+def resource_path(scim_id: str) -> str:
+    """/Users/{id}, whatever characters the id has."""
+    return f"/Users/{quote(scim_id, safe='')}"
+
+
+def matches(account: RemoteUser, attribute: str, value: str) -> bool:
+    """Whether an account truly has the value that was asked for: some servers ignore filters."""
+    actual = value_at(account.resource, parse(attribute))
+    values = actual if isinstance(actual, list) else [actual]
+    if attribute.lower() in _EXACT:
+        return any(str(each) == value for each in values if each is not None)
+    return any(str(each).casefold() == value.casefold() for each in values if each is not None)

@@ -1,0 +1,227 @@
+"""A service provider as reconcile wants it: provisioning.ports.Target over the client, with the target's manners.
+
+What is learned of a target (it cannot PATCH, a filter lies) is kept as quirks, so that it is learned once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from config.settings import TargetSettings
+from provisioning.diff import merge
+from provisioning.errors import Missing, Outage, Permanent
+from provisioning.model import Changes, Desired, RemotePage, RemoteUser
+from provisioning.schema import UserSchemas
+from scim.authorization import authorization
+from scim.client import ScimClient
+from scim.consequences import consequence_of
+from scim.discovery import Features, read_features, read_schemas
+from scim.errors import BadRequest, NotSupported, NotThere, ScimError, StatusError
+from scim.filters import contains, equals, matches
+from scim.patch import patch_body
+from scim.quirks import NO_PATCH, QuirksInMemory, QuirkStore, put_path, unfiltered
+from scim.transport import Limiter, Transport, open_http
+
+# A PATCH path that one server refuses with these may still be set by PUT.
+_PATH_REFUSED = {"invalidPath", "noTarget", None}
+
+
+@contextmanager
+def consequences(*, creating: bool = False) -> Iterator[None]:
+    """Turns what the protocol said into what to do about it."""
+    try:
+        yield
+    except ScimError as error:
+        raise consequence_of(error, creating=creating) from None
+
+
+class ScimTarget:
+    """provisioning.ports.Target. Its features are read once, when they are first needed."""
+
+    def __init__(
+        self, settings: TargetSettings, http: httpx.AsyncClient, client: ScimClient, quirks: QuirkStore
+    ) -> None:
+        self._settings = settings
+        self._http = http
+        self._client = client
+        self._quirks = quirks
+        self._features: Features | None = None
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far."""
+        return self._client.transport.requests
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    async def find(self, attribute: str, value: str) -> Sequence[RemoteUser]:
+        if unfiltered(attribute) in await self._quirks.items():
+            return await self.find_in_listing(attribute, value)
+        with consequences():
+            try:
+                answered = await self._client.query(equals(attribute, value))
+            except (BadRequest, NotSupported):
+                answered = None
+        if answered is not None:
+            found = [account for account in answered if matches(account, attribute, value)]
+            # Whoever ignores the filter shows others and perhaps, further on, the right one.
+            if found or not answered:
+                return found
+        await self._quirks.add(unfiltered(attribute))
+        return await self.find_in_listing(attribute, value)
+
+    async def find_in_listing(self, attribute: str, value: str) -> Sequence[RemoteUser]:
+        return [
+            account async for page in self.listing() for account in page if matches(account, attribute, value)
+        ]
+
+    async def get(self, scim_id: str) -> RemoteUser:
+        with consequences():
+            return await self._client.get(scim_id)
+
+    async def listing(self) -> AsyncIterator[RemotePage]:
+        features = await self.features()
+        with consequences():
+            async for page in self._client.listing(cursors=features.cursor):
+                yield page
+
+    async def search(self, text: str, limit: int = 50) -> Sequence[RemoteUser]:
+        """For people: accounts whose id, externalId, userName, displayName or e-mail address contains the text."""
+        if not text:
+            return await self._first(limit)
+        names = ("userName", "displayName", "emails.value")
+        condition = " or ".join([*(contains(name, text) for name in names), equals("externalId", text)])
+        with consequences():
+            try:
+                found = await self._client.query(condition, limit)
+            except (BadRequest, NotSupported):
+                found = []
+        return (
+            found[:limit]
+            or [account async for page in self.listing() for account in page if _mentions(account, text)][
+                :limit
+            ]
+        )
+
+    async def _first(self, limit: int) -> Sequence[RemoteUser]:
+        accounts: list[RemoteUser] = []
+        async for page in self.listing():
+            accounts += page
+            if len(accounts) >= limit:
+                break
+        return accounts[:limit]
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    async def create(self, resource: Mapping[str, Any]) -> RemoteUser:
+        with consequences(creating=True):
+            try:
+                return await self._client.create(resource)
+            except NotThere as error:
+                raise Outage(
+                    "base_url has no /Users: is it the SCIM base URL?", status_code=error.status
+                ) from None
+
+    async def update(
+        self, scim_id: str, changes: Changes, desired: Desired | None, version: str | None
+    ) -> RemoteUser | None:
+        known = version if (await self.features()).etag else None
+        method = await self._method(changes)
+        with consequences():
+            if method == "put":
+                return await self._put(scim_id, changes, known)
+            try:
+                return await self._client.patch(scim_id, patch_body(changes, desired), known)
+            except (NotSupported, NotThere, BadRequest) as error:
+                if self._settings.update_method == "patch" or not _put_may_help(error):
+                    raise
+                return await self._put_instead(scim_id, changes, known, error)
+
+    async def _method(self, changes: Changes) -> str:
+        if self._settings.update_method != "auto":
+            return self._settings.update_method
+        if (await self.features()).patch is False:
+            return "put"
+        quirks = await self._quirks.items()
+        return (
+            "put"
+            if NO_PATCH in quirks or any(put_path(name) in quirks for name in changes.names)
+            else "patch"
+        )
+
+    async def _put_instead(
+        self, scim_id: str, changes: Changes, version: str | None, refusal: StatusError
+    ) -> RemoteUser | None:
+        """PATCH was refused: GET, merge, PUT; and remember it, if that worked."""
+        if isinstance(refusal, NotThere):
+            # The account or the method? Reading it tells (raises NotThere again).
+            await self._client.get(scim_id)
+        answer = await self._put(scim_id, changes, version)
+        # 501 for one path of several is said the same way as for PATCH altogether: one path at a time is learned.
+        whole = isinstance(refusal, NotThere) or (isinstance(refusal, NotSupported) and refusal.status == 405)
+        await self._quirks.add(*((NO_PATCH,) if whole else map(put_path, changes.names)))
+        return answer
+
+    async def _put(self, scim_id: str, changes: Changes, version: str | None) -> RemoteUser | None:
+        account = await self._client.get(scim_id)
+        return await self._client.replace(
+            scim_id, merge(account.resource, changes), version and account.version
+        )
+
+    async def delete(self, scim_id: str) -> None:
+        with consequences():
+            await self._client.delete(scim_id)
+
+    # -- the target as a whole -------------------------------------------------------------------------------
+
+    async def features(self) -> Features:
+        if self._features is None:
+            with consequences():
+                self._features = await read_features(self._client.transport)
+        return self._features
+
+    async def schemas(self) -> UserSchemas:
+        with consequences():
+            return await read_schemas(self._client.transport)
+
+    async def probe(self) -> None:
+        """Raises Outage (or Unauthorized, Throttled, Transient) while the target does not work for us."""
+        try:
+            with consequences():
+                await self._client.probe()
+        except (Permanent, Missing) as error:
+            raise Outage(error.detail, status_code=error.status_code) from None
+
+
+def _put_may_help(error: StatusError) -> bool:
+    return not isinstance(error, BadRequest) or error.scim_type in _PATH_REFUSED
+
+
+def _mentions(account: RemoteUser, text: str) -> bool:
+    wanted = text.casefold()
+    names = ("id", "externalId", "userName", "displayName")
+    emails = account.resource.get("emails")
+    addresses = (
+        [each.get("value") for each in emails if isinstance(each, Mapping)]
+        if isinstance(emails, list)
+        else []
+    )
+    return any(
+        wanted in str(value).casefold() for value in [*map(account.resource.get, names), *addresses] if value
+    )
+
+
+def open_target(
+    settings: TargetSettings, *, quirks: QuirkStore | None = None, limiter: Limiter | None = None
+) -> ScimTarget:
+    """Builds a target; nothing is sent yet."""
+    http = open_http(settings.limits.timeout_seconds, settings.limits.concurrency)
+    transport = Transport(settings.base_url, http, authorization(settings, http), limiter)
+    return ScimTarget(settings, http, ScimClient(transport), quirks or QuirksInMemory())
