@@ -30,7 +30,7 @@ class SourceUser:
 
     uid: int
     uuid: str
-    values: Mapping[str, FieldValue]
+    values: Mapping[str, FieldValue] = field(repr=False)
 
     @property
     def active(self) -> bool:
@@ -75,8 +75,8 @@ class Desired:
     attributes: sent on create and kept in step after. on_create: sent with a create only.
     """
 
-    attributes: Mapping[str, JsonValue]
-    on_create: Mapping[str, JsonValue] = field(default_factory=dict)
+    attributes: Mapping[str, JsonValue] = field(repr=False)
+    on_create: Mapping[str, JsonValue] = field(default_factory=dict, repr=False)
 
     @property
     def external_id(self) -> str | None:
@@ -120,7 +120,7 @@ class RemoteUser:
 
     scim_id: str
     version: str | None
-    resource: Mapping[str, Any]
+    resource: Mapping[str, Any] = field(repr=False)
 
     @property
     def external_id(self) -> str | None:
@@ -140,7 +140,7 @@ class Changes:
     were not on the target before, as far as we know. Only names ever leave here for a log.
     """
 
-    set: Mapping[str, JsonValue] = field(default_factory=dict)
+    set: Mapping[str, JsonValue] = field(default_factory=dict, repr=False)
     removed: tuple[str, ...] = ()
     added: frozenset[str] = frozenset()
 

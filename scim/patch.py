@@ -48,7 +48,7 @@ def _new_element(path: Path, changes: Changes, desired: Desired | None) -> bool:
 
 
 def _add_element(path: Path, changes: Changes, desired: Desired | None) -> dict[str, Any]:
-    attributes = desired.attributes if desired else changes.set
+    attributes = {**(desired.attributes if desired else {}), **changes.set}
     parts = {text: value for text, value in attributes.items() if parse(text).element == path.element}
     element = value_at(new_resource(Desired(parts)), path.element)
     listed = Path(path.schema, path.attribute)

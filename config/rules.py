@@ -1,0 +1,196 @@
+"""Rules that span keys, or that no type can say. They read the raw document, so that one mistake hides no other."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from apscheduler.triggers.cron import CronTrigger
+
+from config.problems import Problem, nearest
+
+OPERATIONS = ("create", "update", "deactivate", "delete")
+TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+DATABASES = ("mysql+pymysql", "postgresql+psycopg", "sqlite")
+SECRET_KEYS = ("token", "password", "client_secret")
+_REFERENCE_HINT = 'write { env = "NAME" } or { file = "PATH" } and keep the secret there'
+_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+
+
+def rule_problems(file: str, document: Mapping[str, Any]) -> Iterator[Problem]:
+    for key, what, write in _all(document):
+        yield Problem(file, key, what, write)
+
+
+_Found = Iterator[tuple[str, str, str]]
+
+
+def _all(document: Mapping[str, Any]) -> _Found:
+    yield from _secrets("", document)
+    yield from _redis(_table(document, "redis"))
+    yield from _drupal(_table(document, "drupal"))
+    targets = document.get("targets")
+    if isinstance(targets, dict) and not targets:
+        yield "targets", "there is no target", "add [targets.NAME] with base_url, token and mapping"
+    for name, target in targets.items() if isinstance(targets, dict) else ():
+        if not TARGET_NAME.fullmatch(str(name)):
+            yield f"targets.{name}", "is no name for a target", "use a-z, 0-9, - and _, such as miniorange"
+        if isinstance(target, dict):
+            yield from _target(f"targets.{name}", target)
+
+
+def _table(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = document.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _secrets(prefix: str, table: Mapping[str, Any]) -> _Found:
+    for key, value in table.items():
+        where = f"{prefix}{key}"
+        if key in SECRET_KEYS and isinstance(value, str):
+            yield where, "a secret must not stand in this file", _REFERENCE_HINT
+        elif key in SECRET_KEYS and isinstance(value, dict):
+            given = [name for name in ("env", "file") if value.get(name)]
+            if len(given) != 1:
+                yield where, "exactly one of env and file says where the secret is", 'write { env = "NAME" }'
+        elif isinstance(value, dict) and key != "mapping":
+            yield from _secrets(f"{where}.", value)
+
+
+def _redis(redis: Mapping[str, Any]) -> _Found:
+    url = redis.get("url", "embedded")
+    if not isinstance(url, str) or url == "embedded":
+        return
+    if urlsplit_safely(url).scheme not in {"redis", "rediss", "unix"}:
+        yield (
+            "redis.url",
+            "is not an address of a Redis",
+            'write "embedded", or redis://, rediss:// or unix:// ...',
+        )
+    if _has_password(url):
+        yield (
+            "redis.url",
+            "a secret must not stand in this file",
+            'take it out and write password = { env = "NAME" }',
+        )
+
+
+def _drupal(drupal: Mapping[str, Any]) -> _Found:
+    if drupal.get("kind") == "jsonapi":
+        yield from _address(
+            "drupal.base_url", drupal.get("base_url"), insecure=drupal.get("allow_insecure") is True
+        )
+        yield from _one_of("drupal", drupal, ("username", "password"), ("client_id", "client_secret"))
+        return
+    url = drupal.get("url")
+    if not isinstance(url, str):
+        return
+    if urlsplit_safely(url).scheme not in DATABASES:
+        yield (
+            "drupal.url",
+            "is not a database that Drupal runs on",
+            f"begin it with {':// or '.join(DATABASES)}://",
+        )
+    if _has_password(url):
+        yield (
+            "drupal.url",
+            "a secret must not stand in this file",
+            'take it out and write password = { env = "NAME" }',
+        )
+
+
+def _one_of(where: str, table: Mapping[str, Any], *groups: tuple[str, ...]) -> _Found:
+    given = [group for group in groups if any(table.get(key) is not None for key in group)]
+    words = " or ".join(" and ".join(group) for group in groups)
+    if len(given) != 1:
+        yield (
+            where,
+            "one way to sign in is needed" if not given else "two ways to sign in are one too many",
+            f"write {words}",
+        )
+        return
+    missing = [key for key in given[0] if table.get(key) is None]
+    if missing:
+        yield f"{where}.{missing[0]}", "is missing", f"write {words}"
+
+
+def _target(where: str, target: Mapping[str, Any]) -> _Found:
+    insecure = target.get("allow_insecure") is True
+    yield from _address(f"{where}.base_url", target.get("base_url"), insecure=insecure)
+    oauth2 = _table(target, "oauth2")
+    if oauth2:
+        yield from _address(f"{where}.oauth2.token_url", oauth2.get("token_url"), insecure=insecure)
+    yield from _one_of(where, target, ("token",), ("oauth2",))
+    yield from _mapping(where, target)
+    for name in ("manual", "automatic", "scheduled"):
+        yield from _operations(f"{where}.{name}.operations", _table(target, name).get("operations"))
+    scheduled = _table(target, "scheduled")
+    if scheduled.get("enabled", True) is not False and "cron" in scheduled:
+        yield from _cron(f"{where}.scheduled.cron", scheduled["cron"])
+
+
+def _mapping(where: str, target: Mapping[str, Any]) -> _Found:
+    mapping = target.get("mapping")
+    if not isinstance(mapping, dict):
+        return
+    if "userName" not in mapping:
+        yield f"{where}.mapping", "userName is not mapped, and SCIM requires it", 'write userName = "name"'
+    matching = target.get("matching", ["externalId", "userName"])
+    for attribute in matching if isinstance(matching, list) else ():
+        mapped = any(
+            path == attribute or path.split("[")[0] == str(attribute).split(".")[0] for path in mapping
+        )
+        # The default order is not the operator's mistake.
+        if not mapped and "matching" in target:
+            yield (
+                f"{where}.matching",
+                f"{attribute} is not mapped",
+                f"map {attribute}, or take it out of matching",
+            )
+
+
+def _operations(where: str, operations: Any) -> _Found:
+    for name in operations if isinstance(operations, list) else ():
+        if name not in OPERATIONS:
+            yield where, f"there is no operation {str(name)[:40]!r}", nearest(str(name), OPERATIONS)
+
+
+def _cron(where: str, cron: Any) -> _Found:
+    example = 'write minute hour day month weekday, such as "*/30 * * * *"'
+    try:
+        trigger = CronTrigger.from_crontab(str(cron))
+    except ValueError:
+        yield where, "is not a cron line", example
+        return
+    if trigger.get_next_fire_time(None, dt.datetime.now(dt.UTC).astimezone()) is None:
+        yield where, "never fires: there is no such day", example
+
+
+def _address(where: str, url: Any, *, insecure: bool) -> _Found:
+    if not isinstance(url, str):
+        return
+    parts = urlsplit_safely(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        yield where, "is not a web address", "write https://host/path"
+        return
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        yield where, "must have no user, query or fragment", "write https://host/path"
+    if parts.scheme == "http" and not insecure and not _LOOPBACK.fullmatch(parts.hostname):
+        yield where, "http:// would show the token to the network", "write https://, or allow_insecure = true"
+
+
+def _has_password(url: str) -> bool:
+    parts = urlsplit_safely(url)
+    return bool(parts.password) or "password=" in parts.query.lower()
+
+
+def urlsplit_safely(url: str) -> Any:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port, parts.hostname
+    except ValueError:
+        return urlsplit("")
+    return parts

@@ -1,0 +1,34 @@
+"""The two actors: one a lane, the same work (DESIGN 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import dramatiq
+
+from state.broker import ACTORS
+from workers.batch import Batch
+from workers.middleware import Lifecycle
+from workers.runtime import UnknownTargetError
+
+
+def declare_actors(broker: dramatiq.Broker, lifecycle: Lifecycle) -> None:
+    for lane, name in ACTORS.items():
+        dramatiq.actor(_reconcile(lane, lifecycle), actor_name=name, queue_name=lane, broker=broker)
+
+
+def _reconcile(lane: str, lifecycle: Lifecycle) -> Callable[[str, list[str]], Awaitable[None]]:
+    async def reconcile(target: str, users: list[str]) -> None:
+        runtime = lifecycle.opened
+        try:
+            work = await runtime.target(target)
+        except UnknownTargetError:
+            lifecycle.log.warning("unknown_target", target=target)
+            return
+        source_gate = await runtime.source_gate()
+        batch = Batch(
+            work, runtime.reader, source_gate, lifecycle.owner, lifecycle.log, lambda: lifecycle.stopping
+        )
+        await batch.run(users, lane)
+
+    return reconcile

@@ -1,0 +1,41 @@
+"""The worker process, as dramatiq's CLI starts it: `dramatiq workers.main:boot --queues interactive`.
+
+The composition root: settings are read and connections made in `boot`, never at import.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import dramatiq
+from dramatiq.middleware import AsyncIO, CurrentMessage, ShutdownNotifications
+
+from config.loading import ConfigError, load
+from config.logging import configure, get_logger
+from provisioning.mapping import MappingError
+from state.broker import make_broker
+from state.connection import RedisUnavailable
+from workers.actors import declare_actors
+from workers.middleware import Lifecycle
+from workers.runtime import Runtime
+
+EXIT_CONFIG, EXIT_UNREACHABLE = 2, 3
+
+
+def boot(config: Path | None = None) -> None:
+    """Builds the broker, its middleware and the actors. Ends the process with a plain message when that fails."""
+    configure(sys.stderr)
+    try:
+        settings = load(config)
+        lifecycle = Lifecycle(get_logger("worker"))
+        broker = make_broker(settings, [lifecycle, AsyncIO(), CurrentMessage(), ShutdownNotifications()])
+        lifecycle.runtime = Runtime(settings, broker)
+    except (ConfigError, MappingError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EXIT_CONFIG)
+    except RedisUnavailable as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EXIT_UNREACHABLE)
+    dramatiq.set_broker(broker)
+    declare_actors(broker, lifecycle)

@@ -1,0 +1,108 @@
+"""Everything one process works with, opened on first use and closed together: Redis, the site, the targets."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import dramatiq
+
+from config.settings import Settings, TargetSettings
+from drupal.opening import open_reader
+from provisioning.mapping import CompiledTarget, compile_target
+from provisioning.ports import Ports, SourceReader
+from provisioning.reconcile import Reconciler
+from scim.target import ScimTarget, open_target
+from state.client import Redis
+from state.connection import open_redis
+from state.gate import Gate
+from state.keys import SOURCE
+from state.links import digest_key
+from state.target_state import TargetState
+from workers.throttle import Throttle
+
+
+class UnknownTargetError(Exception):
+    """A message for a target that scimpipe.toml does not have any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetWork:
+    """One target, open: its settings, its state in Redis, itself on the wire, and the reconciler over them."""
+
+    settings: TargetSettings
+    compiled: CompiledTarget
+    state: TargetState
+    target: ScimTarget
+    reconciler: Reconciler
+
+
+@dataclass
+class Runtime:
+    """One process's connections. To be used on one event loop."""
+
+    settings: Settings
+    broker: dramatiq.Broker
+    redis: Redis = None
+    _reader: SourceReader | None = None
+    _targets: dict[str, TargetWork] = field(default_factory=dict)
+    _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    compiled: dict[str, CompiledTarget] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises MappingError: nothing runs on a mapping that cannot be compiled."""
+        self.compiled = {name: compile_target(target) for name, target in self.settings.targets.items()}
+
+    async def connect(self) -> Redis:
+        """Raises RedisUnavailable."""
+        async with self._opening:
+            if self.redis is None:
+                self.redis = await open_redis(self.settings)
+        return self.redis
+
+    @property
+    def reader(self) -> SourceReader:
+        """One reader for all targets: it reads the fields that any of them maps."""
+        if self._reader is None:
+            names = frozenset[str]().union(*(compiled.names for compiled in self.compiled.values()))
+            self._reader = open_reader(self.settings.drupal, names)
+        return self._reader
+
+    async def source_gate(self) -> Gate:
+        return Gate(await self.connect(), SOURCE)
+
+    async def state(self, name: str) -> TargetState:
+        """The state of one target alone: enough for producers. Raises UnknownTargetError."""
+        if name not in self.settings.targets:
+            raise UnknownTargetError(name)
+        return TargetState.of(await self.connect(), self.broker, self.settings.targets[name])
+
+    async def target(self, name: str) -> TargetWork:
+        """Raises UnknownTargetError."""
+        if name not in self._targets:
+            state = await self.state(name)
+            key = await digest_key(self.redis)
+            # Checked again: another task may have opened it while this one waited.
+            if name not in self._targets:
+                self._targets[name] = self._open(name, state, key)
+        return self._targets[name]
+
+    def _open(self, name: str, state: TargetState, key: bytes) -> TargetWork:
+        settings, compiled = self.settings.targets[name], self.compiled[name]
+        target = open_target(settings, quirks=state.quirks, limiter=Throttle(settings.limits.concurrency))
+        ports = Ports(self.reader, target, state.links, state.intents, state.guard, state.rewritten)
+        # Jitter needs no cryptography.
+        spread: Callable[[], float] = random.random
+        return TargetWork(
+            settings, compiled, state, target, Reconciler(settings, compiled, key, ports, spread)
+        )
+
+    async def close(self) -> None:
+        for work in self._targets.values():
+            await work.target.close()
+        if self._reader is not None:
+            await self._reader.close()
+        if self.redis is not None:
+            await self.redis.aclose()
