@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import dramatiq
 
 from state.broker import ACTORS
@@ -14,10 +12,11 @@ from workers.runtime import UnknownTargetError
 
 def declare_actors(broker: dramatiq.Broker, lifecycle: Lifecycle) -> None:
     for lane, name in ACTORS.items():
-        dramatiq.actor(_reconcile(lane, lifecycle), actor_name=name, queue_name=lane, broker=broker)
+        _declare(broker, lifecycle, lane, name)
 
 
-def _reconcile(lane: str, lifecycle: Lifecycle) -> Callable[[str, list[str]], Awaitable[None]]:
+def _declare(broker: dramatiq.Broker, lifecycle: Lifecycle, lane: str, name: str) -> None:
+    @dramatiq.actor(actor_name=name, queue_name=lane, broker=broker)
     async def reconcile(target: str, users: list[str]) -> None:
         runtime = lifecycle.opened
         try:
@@ -30,5 +29,3 @@ def _reconcile(lane: str, lifecycle: Lifecycle) -> Callable[[str, list[str]], Aw
             work, runtime.reader, source_gate, lifecycle.owner, lifecycle.log, lambda: lifecycle.stopping
         )
         await batch.run(users, lane)
-
-    return reconcile

@@ -1,0 +1,89 @@
+"""What a command prints: tables and sentences for people, one JSON document for scripts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from config.logging import printable
+
+_COLOURS = {
+    "done": "green", "ok": "green", "unchanged": "dim", "skipped": "dim", "failed": "red", "held": "yellow",
+    "pending": "yellow", "quarantined": "red", "paused": "yellow", "running": "cyan", "create": "green", "delete": "red",
+}  # fmt: skip
+
+
+class Output:
+    """as_json: only `document` prints to stdout, once."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        # A table is not cut at 80 columns because it goes into a file.
+        self.console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._printed = False
+
+    def document(self, value: Any) -> None:
+        if self.as_json:
+            sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+            self._printed = True
+
+    def say(self, text: str, style: str = "") -> None:
+        if not self.as_json:
+            self.console.print(Text(printable_lines(text), style=style))
+
+    def note(self, text: str) -> None:
+        """For people, on stderr, also with --json."""
+        self.errors.print(Text(printable_lines(text), style="yellow"))
+
+    def error(self, text: str) -> None:
+        self.errors.print(Text(printable_lines(text), style="red"))
+        if self.as_json and not self._printed:
+            self.document({"error": text})
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = "none") -> None:
+        if self.as_json:
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        count = 0
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row))
+            count += 1
+        self.console.print(table if count else Text(empty, style="dim"))
+
+
+def _cell(value: Any) -> Text:
+    if value is None:
+        return Text("")
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value))
+    text = printable(str(value))
+    return Text(text, style=_COLOURS.get(text, ""))
+
+
+def printable_lines(text: str) -> str:
+    """Line breaks are ours, every other control character is somebody else's."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def iso(seconds: float | None) -> str | None:
+    """Unix seconds as ISO 8601 in UTC."""
+    return (
+        None if seconds is None else dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds")
+    )
+
+
+def local(seconds: float | None) -> str | None:
+    """Unix seconds as a person reads them."""
+    if seconds is None:
+        return None
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,135 @@
+"""What every command shares: options, exit codes, and turning errors into sentences."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+from cli.output import Output
+from config.settings import Settings
+
+T = TypeVar("T")
+
+DONE, SOME_FAILED, USAGE, UNREACHABLE, NOT_FINISHED = 0, 1, 2, 3, 4
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="The config file; else $SCIMPIPE_CONFIG, else ./scimpipe.toml."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")
+]
+TargetOption = Annotated[
+    str | None, typer.Option("--target", help="One target; needed only where there are several.")
+]
+TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds to wait at the most.")]
+
+
+class CommandError(Exception):
+    """Ends a command with a sentence for a person and an exit code."""
+
+    def __init__(self, message: str, code: int = USAGE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Session:
+    """One run of one command: its settings, its output."""
+
+    def __init__(self, config: Path | None, *, as_json: bool) -> None:
+        self.output = Output(as_json=as_json)
+        self._config = config
+        self._settings: Settings | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """Raises ConfigError."""
+        if self._settings is None:
+            from config.loading import load
+
+            self._settings = load(self._config)
+        return self._settings
+
+    def target(self, name: str | None) -> str:
+        """The target meant; the only one, when none is named. Raises CommandError."""
+        names = list(self.settings.targets)
+        if name is None and len(names) == 1:
+            return names[0]
+        if name is None:
+            raise CommandError(f"there are several targets; say --target with one of: {', '.join(names)}")
+        return self._known(name)
+
+    def targets(self, name: str | None) -> Sequence[str]:
+        """The target named, or all."""
+        return list(self.settings.targets) if name is None else [self._known(name)]
+
+    def _known(self, name: str) -> str:
+        from config.problems import nearest
+
+        if name not in self.settings.targets:
+            raise CommandError(
+                f"there is no target {name!r} in {self.settings.path}; {nearest(name, self.settings.targets)}"
+            )
+        return name
+
+    def run(self, body: Callable[[], Awaitable[int]]) -> NoReturn:
+        """Runs a command's body and ends the process with its code, or with a sentence."""
+        from config.logging import configure
+
+        configure(sys.stderr)
+        raise typer.Exit(self._code_of(body))
+
+    def _code_of(self, body: Callable[[], Awaitable[int]]) -> int:
+        try:
+            return asyncio.run(_awaited(body))
+        except KeyboardInterrupt:
+            return 130
+        except Exception as error:  # unknown ones are raised again by `explain`
+            message, code = explain(error)
+            self.output.error(message)
+            return code
+
+
+async def _awaited(body: Callable[[], Awaitable[int]]) -> int:
+    return await body()
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """The sentence and the exit code for an error; raises again what is nobody's fault but ours."""
+    import redis
+
+    from config.problems import ConfigError
+    from provisioning.errors import ProvisioningError
+    from provisioning.expressions import EvaluationError
+    from provisioning.mapping import MappingError
+    from state.connection import RedisUnavailable
+
+    if isinstance(error, CommandError):
+        return str(error), error.code
+    if isinstance(error, ConfigError | MappingError):
+        return str(error), USAGE
+    if isinstance(error, RedisUnavailable):
+        return f"Redis: {error}", UNREACHABLE
+    if isinstance(error, redis.RedisError):
+        return (
+            f"Redis failed in the middle ({type(error).__name__}); is it up? Nothing is lost: try again",
+            UNREACHABLE,
+        )
+    if isinstance(error, ProvisioningError):
+        return error.detail, UNREACHABLE
+    if isinstance(error, EvaluationError):
+        return f"mapping: {error}", SOME_FAILED
+    raise error
+
+
+def opened(session: Session) -> Any:
+    """Redis, the site and the targets, for `async with`."""
+    from config.logging import get_logger
+    from producers.opened import opened as open_all
+
+    return open_all(session.settings, get_logger("command"))

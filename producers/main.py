@@ -1,0 +1,76 @@
+"""The producers' processes: `scimpipe changes` and `scimpipe scheduler`. A composition root."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from config.settings import Settings, Trigger
+from producers.opened import Opened, opened
+from producers.schedule import Scheduler
+from provisioning.errors import SourceIdentityLost, SourceUnreadable
+from state.processes import Leadership, Processes
+
+_Body = Callable[[Opened], Awaitable[None]]
+
+
+async def run_scheduler(settings: Settings, log: Any) -> None:
+    """Until SIGTERM or SIGINT. Raises MappingError, RedisUnavailable."""
+    await _until_stopped(settings, log, lambda all_of_it: Scheduler(all_of_it, log).run())
+
+
+async def run_changes(settings: Settings, log: Any) -> None:
+    """Polls Drupal until SIGTERM or SIGINT. Raises MappingError, RedisUnavailable."""
+    await _until_stopped(settings, log, _poll_for_ever)
+
+
+async def _until_stopped(settings: Settings, log: Any, body: _Body) -> None:
+    async with opened(settings, log) as all_of_it:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        work = asyncio.ensure_future(body(all_of_it))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+
+
+async def _poll_for_ever(all_of_it: Opened) -> None:
+    seconds = all_of_it.settings.drupal.poll_seconds
+    if seconds == 0:
+        all_of_it.log.info("changes_off", reason="drupal.poll_seconds is 0")
+        await asyncio.Event().wait()
+    targets = [
+        name
+        for name, target in all_of_it.settings.targets.items()
+        if target.trigger(Trigger.AUTOMATIC) is not None
+    ]
+    detections = [all_of_it.change_detection(name) for name in targets]
+    leadership = Leadership(all_of_it.redis, "changes", all_of_it.owner, seconds=max(15.0, 3 * seconds))
+    while True:
+        await _poll_once(all_of_it, leadership, detections)
+        await asyncio.sleep(seconds)
+
+
+async def _poll_once(all_of_it: Opened, leadership: Leadership, detections: list[Any]) -> None:
+    """One of several pollers polls. What goes wrong is told and tried again at the next turn."""
+    gate = all_of_it.source_gate
+    try:
+        await Processes(all_of_it.redis).announce("changes", all_of_it.owner)
+        if not await leadership.hold() or not (await gate.health()).open:
+            return
+        for detection in detections:
+            await detection.poll()
+        await gate.worked()
+    except SourceUnreadable as error:
+        if await gate.failed(error.detail, certain=isinstance(error, SourceIdentityLost)):
+            all_of_it.log.error("source_unreadable", reason=error.detail)
+    except Exception:
+        all_of_it.log.exception("unexpected_error")

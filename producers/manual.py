@@ -1,0 +1,66 @@
+"""Manual provisioning: `scimpipe provision`, and `python -m producers.manual` for scripts that enqueue.
+
+    python -m producers.manual TARGET UUID [UUID ...] [--config FILE]
+
+Enqueues and exits; prints one uuid a line. To wait for the results, use `scimpipe provision`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from config.loading import ConfigError, load
+from config.logging import configure, get_logger
+from config.settings import OperationName, Trigger
+from producers.opened import opened
+from provisioning.mapping import MappingError
+from state.connection import RedisUnavailable
+from state.target_state import TargetState
+
+
+async def submit(
+    state: TargetState, users: Sequence[str], operations: frozenset[OperationName] | None = None
+) -> Mapping[str, int]:
+    """Submits users at once, ahead of any full sync. operations narrows what the manual switches allow."""
+    return await state.submit(users, Trigger.MANUAL, operations=operations)
+
+
+async def _main(target: str, users: Sequence[str], config: Path | None) -> int:
+    settings = load(config)
+    if target not in settings.targets:
+        sys.stderr.write(
+            f"there is no target {target!r} in {settings.path}; there are: {', '.join(settings.targets)}\n"
+        )
+        return 2
+    async with opened(settings, get_logger("manual")) as all_of_it:
+        submitted = await submit(all_of_it.state(target), users)
+    sys.stdout.write("".join(f"{user}\n" for user in submitted))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes as DESIGN 5.2: 0 enqueued, 2 wrong usage or config, 3 Redis cannot be reached."""
+    parser = argparse.ArgumentParser(
+        prog="python -m producers.manual", description="Enqueue users for provisioning."
+    )
+    parser.add_argument("target")
+    parser.add_argument("user", nargs="+", help="uuid of a Drupal user")
+    parser.add_argument("--config", type=Path)
+    given = parser.parse_args(arguments)
+    configure(sys.stderr)
+    try:
+        return asyncio.run(_main(given.target, given.user, given.config))
+    except (ConfigError, MappingError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except RedisUnavailable as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

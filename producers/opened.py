@@ -1,0 +1,95 @@
+"""What a producer's process works with, opened once: the composition of producers/main.py and of the commands."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import dramatiq
+
+from config.settings import Settings
+from drupal.opening import open_reader
+from producers.changes import ChangeDetection, MarkStore
+from producers.full_sync import FullSync
+from provisioning.mapping import CompiledTarget, compile_target
+from provisioning.ports import SourceReader
+from scim.target import ScimTarget, open_target
+from state.broker import make_broker
+from state.client import Redis
+from state.connection import open_redis
+from state.gate import Gate
+from state.keys import SOURCE
+from state.links import digest_key
+from state.processes import process_id
+from state.target_state import TargetState
+
+
+@dataclass
+class Opened:
+    """Connections of one process. log: for what the producers report."""
+
+    settings: Settings
+    redis: Redis
+    broker: dramatiq.Broker
+    reader: SourceReader
+    compiled: dict[str, CompiledTarget]
+    key: bytes
+    log: Any
+    owner: str = field(default_factory=process_id)
+    _states: dict[str, TargetState] = field(default_factory=dict)
+    _targets: dict[str, ScimTarget] = field(default_factory=dict)
+
+    @property
+    def source_gate(self) -> Gate:
+        return Gate(self.redis, SOURCE)
+
+    def state(self, name: str) -> TargetState:
+        if name not in self._states:
+            self._states[name] = TargetState.of(self.redis, self.broker, self.settings.targets[name])
+        return self._states[name]
+
+    def target(self, name: str) -> ScimTarget:
+        if name not in self._targets:
+            quirks = self.state(name).quirks
+            self._targets[name] = open_target(self.settings.targets[name], quirks=quirks)
+        return self._targets[name]
+
+    def full_sync(self, name: str) -> FullSync:
+        return FullSync(self.state(name), self.compiled[name], self.reader, self.key, self.owner, self.log)
+
+    def change_detection(self, name: str) -> ChangeDetection:
+        marks = MarkStore(self.redis, name)
+        return ChangeDetection(self.state(name), self.compiled[name], self.reader, marks, self.key, self.log)
+
+    async def close(self) -> None:
+        for target in self._targets.values():
+            await target.close()
+        await self.reader.close()
+        await self.redis.aclose()
+        self.broker.close()
+
+
+def compile_all(settings: Settings) -> dict[str, CompiledTarget]:
+    """Raises MappingError."""
+    return {name: compile_target(target) for name, target in settings.targets.items()}
+
+
+def reader_for(settings: Settings, compiled: dict[str, CompiledTarget]) -> SourceReader:
+    """One reader for all targets: it reads the fields that any of them maps."""
+    return open_reader(settings.drupal, frozenset[str]().union(*(each.names for each in compiled.values())))
+
+
+@asynccontextmanager
+async def opened(settings: Settings, log: Any) -> AsyncIterator[Opened]:
+    """Raises MappingError, RedisUnavailable."""
+    compiled = compile_all(settings)
+    redis = await open_redis(settings)
+    broker = make_broker(settings)
+    key = await digest_key(redis)
+    opened = Opened(settings, redis, broker, reader_for(settings, compiled), compiled, key, log)
+    try:
+        yield opened
+    finally:
+        await opened.close()

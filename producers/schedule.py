@@ -1,0 +1,121 @@
+"""The scheduler process: cron lines start full syncs; one of several schedulers leads, and sweeps."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+from typing import Any
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.cron import CronTrigger
+
+from config.settings import TargetSettings, Trigger
+from producers.opened import Opened
+from producers.sweep import SWEEP_SECONDS, Sweeper, probe_source
+from provisioning.errors import ProvisioningError
+from state.processes import BEAT_SECONDS, Leadership, Processes
+from state.runs import ScannerLostError
+
+# A cron time missed by less than this (a restart, a change of leader) is made up for.
+GRACE_SECONDS = 300
+
+
+class Scheduler:
+    """Runs until it is cancelled. opened: this process's connections."""
+
+    def __init__(self, opened: Opened, log: Any) -> None:
+        self._opened = opened
+        self._log = log
+        self._leadership = Leadership(opened.redis, "scheduler", opened.owner)
+        self._cron = AsyncIOScheduler(job_defaults={"coalesce": True, "misfire_grace_time": GRACE_SECONDS})
+        self._leading = False
+
+    async def run(self) -> None:
+        for name, settings in self._opened.settings.targets.items():
+            trigger = cron_of(settings)
+            if trigger is not None:
+                self._cron.add_job(self._full_sync, trigger, args=[name], max_instances=1)
+        self._cron.start()
+        self._log.info("scheduler_started", owner=self._opened.owner)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._lead())
+                tasks.create_task(self._sweep())
+        finally:
+            self._cron.shutdown(wait=False)
+            with contextlib.suppress(Exception):
+                await self._leadership.step_down()
+
+    async def _lead(self) -> None:
+        processes = Processes(self._opened.redis)
+        while True:
+            leading = False
+            # Without Redis nobody leads; it is tried again in a moment.
+            with contextlib.suppress(Exception):
+                await processes.announce("scheduler", self._opened.owner)
+                leading = await self._leadership.hold()
+            if leading != self._leading:
+                self._leading = leading
+                self._log.info(
+                    "scheduler_leading" if leading else "scheduler_standing_by", owner=self._opened.owner
+                )
+                if leading:
+                    await self._resume()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _resume(self) -> None:
+        """A scan whose process died goes on where it stopped, without waiting for the next cron time."""
+        for name in self._opened.settings.targets:
+            with contextlib.suppress(Exception):
+                run = await (self._opened.state(name)).runs.last()
+                if run is not None and run.finished_at is None and not run.scanned_all:
+                    self._cron.add_job(self._full_sync, args=[name])
+
+    async def _full_sync(self, name: str) -> None:
+        if not self._leading:
+            return
+        sync = self._opened.full_sync(name)
+        try:
+            run_id, kind = await sync.start(Trigger.SCHEDULED.value)
+            if kind == "busy":
+                self._log.info(
+                    "sync_skipped", target=name, run_id=run_id, reason="the last one is still under way"
+                )
+                return
+            await sync.scan(run_id, kind)
+        except ScannerLostError:
+            return
+        except ProvisioningError as error:
+            self._log.error("source_unreadable", target=name, reason=error.detail)
+        except Exception:
+            self._log.exception("unexpected_error", target=name)
+
+    async def _sweep(self) -> None:
+        sweepers = [
+            Sweeper(self._opened.state(name), self._opened.target(name), self._log)
+            for name in self._opened.settings.targets
+        ]
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            if not self._leading:
+                continue
+            try:
+                await probe_source(self._opened.source_gate, self._opened.reader, self._log)
+                for sweeper in sweepers:
+                    await sweeper.sweep()
+            except Exception:
+                self._log.exception("unexpected_error")
+
+
+def cron_of(settings: TargetSettings) -> CronTrigger | None:
+    """When full syncs of a target start; None when the scheduled trigger is off."""
+    section = settings.scheduled
+    return CronTrigger.from_crontab(section.cron) if section is not None and section.enabled else None
+
+
+def next_run(settings: TargetSettings, now: dt.datetime) -> dt.datetime | None:
+    """The next start of a full sync, in local time."""
+    trigger = cron_of(settings)
+    following: dt.datetime | None = trigger.get_next_fire_time(None, now) if trigger else None
+    return following

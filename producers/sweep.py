@@ -1,0 +1,57 @@
+"""The sweeper: what is pending and has no message gets one; expired leases come back; quarantined targets are probed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from provisioning.errors import ProvisioningError, SourceUnreadable
+from provisioning.ports import SourceReader
+from scim.target import ScimTarget
+from state.gate import Gate
+from state.target_state import TargetState
+
+SWEEP_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeper:
+    """Sweeps one target. To be called every SWEEP_SECONDS by the process that leads."""
+
+    state: TargetState
+    target: ScimTarget
+    log: Any
+
+    async def sweep(self) -> None:
+        gate = self.state.gate
+        health = await gate.health()
+        if health.state == "quarantined" and await gate.probe_due():
+            await self._probe()
+            health = await gate.health()
+        if not health.open:
+            return
+        for lane, users in (await self.state.ledger.sweep()).items():
+            await self.state.send(users, lane)
+            self.log.info("jobs_resent", target=self.state.target, lane=lane, count=len(users))
+
+    async def _probe(self) -> None:
+        try:
+            await self.target.probe()
+        except ProvisioningError:
+            return
+        if await self.state.gate.recover():
+            self.log.info("target_recovered", target=self.state.target)
+
+
+async def probe_source(gate: Gate, reader: SourceReader, log: Any) -> None:
+    """Tries the site again after it could not be read. A lost identity is not tried with the same process's reader:
+    it refuses, so that the account is not locked out; see docs/drupal.md.
+    """
+    if (await gate.health()).state != "quarantined" or not await gate.probe_due():
+        return
+    try:
+        await reader.verify()
+    except SourceUnreadable:
+        return
+    if await gate.recover():
+        log.info("source_recovered")
