@@ -77,11 +77,13 @@ class Session:
             )
         return name
 
-    def run(self, body: Callable[[], Awaitable[int]]) -> NoReturn:
-        """Runs a command's body and ends the process with its code, or with a sentence."""
+    def run(self, body: Callable[[], Awaitable[int]], *, logs: bool = False) -> NoReturn:
+        """Runs a command's body and ends the process with its code, or with a sentence. logs: of a process that runs
+        on; other commands log only what went wrong.
+        """
         from config.logging import configure
 
-        configure(sys.stderr)
+        configure(sys.stderr, quiet=not logs)
         raise typer.Exit(self._code_of(body))
 
     def _code_of(self, body: Callable[[], Awaitable[int]]) -> int:

@@ -29,8 +29,10 @@ _QUIET = ("httpx", "httpcore", "aiohttp", "dramatiq", "apscheduler", "sqlalchemy
 _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x2028, 0x2029}
 
 
-def configure(stream: TextIO, *, json: bool | None = None) -> None:
-    """Sends all logs of this process to a stream. json: None decides by whether the stream is a terminal."""
+def configure(stream: TextIO, *, json: bool | None = None, quiet: bool = False) -> None:
+    """Sends all logs of this process to a stream. json: None decides by whether the stream is a terminal. quiet: only
+    warnings and errors.
+    """
     as_json = not stream.isatty() if json is None else json
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
@@ -48,11 +50,15 @@ def configure(stream: TextIO, *, json: bool | None = None) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
+    root.setLevel(logging.WARNING if quiet else logging.INFO)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )

@@ -62,7 +62,7 @@ class FullSync:
             leaving = set[str]() if cursor == 0 else await self._leaving_before(cursor)
             async for page in self.reader.scan(cursor):
                 leaving |= await self._page(run_id, page)
-            leaving |= await self._gone()
+            leaving |= await self.gone()
             await self._submit_leaving(run_id, sorted(leaving))
             await self.state.runs.scanned(run_id, self.owner)
         except BaseException:
@@ -108,7 +108,7 @@ class FullSync:
                 break
         return leaving
 
-    async def _gone(self) -> set[str]:
+    async def gone(self) -> set[str]:
         """Linked users the site does not list any more, unless that has been dealt with."""
         gone = await self._linked_and_unsettled()
         async for page in self.reader.ids():

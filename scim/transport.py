@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
@@ -40,6 +41,10 @@ NETWORK_ERRORS: dict[type[httpx.HTTPError], type[NotConnected | NoAnswer | Unusa
     httpx.DecodingError: UnusableAnswer,
     httpx.TooManyRedirects: UnusableAnswer,
 }
+
+
+# Requests sent in the current task, for whoever wants to know what one user cost: a list to append to.
+SENT: ContextVar[list[str] | None] = ContextVar("SENT", default=None)
 
 
 class Limiter(Protocol):
@@ -149,6 +154,8 @@ class Transport:
             status: int | None = None
             try:
                 self.requests += 1
+                if (sent_here := SENT.get()) is not None:
+                    sent_here.append(method)
                 async with self._http.stream(method, url, content=content, headers=sent) as response:
                     raw = await _read(response)
                     status = response.status_code

@@ -109,6 +109,7 @@ class Ledger:
             counter(result),
             HISTORY_LENGTH,
             RESULT_SECONDS,
+            result.requests,
         )
         applied, again, run = answer
         return Settled(applied == "1", again == "1", run or None)

@@ -131,7 +131,7 @@ return out
 )
 
 # ARGV: owner, user, outcome, delay_ms, attempt_spent, history entry (JSON), dead letter or held entry (JSON or ''),
-#       counter, history_length, result_seconds. Gives applied, pending again, run finished (id or '').
+#       counter, history_length, result_seconds, requests. Gives applied, pending again, run finished (id or '').
 SETTLE = (
     _COMMON
     + """
@@ -139,6 +139,7 @@ local owner, user, outcome, delay = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local raw = redis.call('HGET', k('leased'), user)
 if not raw or cjson.decode(raw).o ~= owner then return {'0', '0', ''} end
 local job = cjson.decode(raw).j
+if job.r and ARGV[11] ~= '0' then redis.call('HINCRBY', k('run:' .. job.r), 'requests', ARGV[11]) end
 redis.call('XADD', k('history'), 'MAXLEN', '~', ARGV[9], '*', 'e', ARGV[6])
 if outcome == 'pending' then
   if ARGV[5] == '1' then job.a = job.a + 1 end

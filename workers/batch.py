@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from config.settings import OperationName
@@ -20,6 +21,7 @@ from provisioning.errors import (
 from provisioning.model import Job, Link, OutcomeName, Result, SourceUser
 from provisioning.ports import SourceReader
 from provisioning.reconcile import LeaseLostError
+from scim.transport import SENT
 from state.broker import lane_of
 from state.gate import Gate
 from state.ledger import BULK, INTERACTIVE
@@ -83,6 +85,8 @@ class Batch:
             return
         lease = UserLease(leases, job.user)
         gate = self._work.state.gate
+        requests: list[str] = []
+        SENT.set(requests)
         try:
             result = await self._work.reconciler.reconcile(
                 job, users.get(job.user), links.get(job.user), lease
@@ -116,7 +120,7 @@ class Batch:
             await self._settle(job, reporter.failure(OperationName.NONE, failure))
         else:
             await self._judge(result)
-            await self._settle(job, result)
+            await self._settle(job, replace(result, requests=len(requests)))
         finally:
             leases.release(job.user)
 

@@ -1,0 +1,174 @@
+"""`scimpipe check`, the "Save and Test Credentials" of scimpipe: tries everything, reports every problem at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cli.session import (
+    DONE,
+    USAGE,
+    ConfigOption,
+    JsonOption,
+    Session,
+    TargetOption,
+    explain,
+)
+from config.settings import Settings, Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was tried. code: the exit code it asks for when it failed."""
+
+    name: str
+    ok: bool
+    detail: str
+    code: int = DONE
+
+
+def check(target: TargetOption = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Test config, Redis, Drupal, each target's credentials and features, and each mapping against both schemas."""
+    session = Session(config, as_json=as_json)
+
+    async def body() -> int:
+        checks = [*_config(session)]
+        if all(each.ok for each in checks):
+            names = session.targets(target)
+            checks += await _everything(session.settings, names)
+        ok = all(each.ok for each in checks)
+        rows = [{"name": each.name, "ok": each.ok, "detail": each.detail} for each in checks]
+        session.output.document({"ok": ok, "checks": rows})
+        _show(session, checks)
+        return max((each.code for each in checks if not each.ok), default=DONE)
+
+    session.run(body)
+
+
+def _show(session: Session, checks: Sequence[Check]) -> None:
+    for each in checks:
+        session.output.say(
+            f"{'ok  ' if each.ok else 'FAIL'} {each.name}: {each.detail}", "" if each.ok else "red"
+        )
+    failed = sum(not each.ok for each in checks)
+    session.output.say(
+        f"{failed} of {len(checks)} checks failed" if failed else "All is well.", "red" if failed else "green"
+    )
+
+
+def _config(session: Session) -> list[Check]:
+    from config.loading import ConfigError
+
+    try:
+        settings = session.settings
+    except ConfigError as error:
+        return [Check("config", False, str(problem), USAGE) for problem in error.problems]
+    return [Check("config", True, f"{settings.path}: {len(settings.targets)} target(s)")]
+
+
+async def _everything(settings: Settings, names: Sequence[str]) -> list[Check]:
+    checks = [await _redis(settings)]
+    fields, found = await _drupal(settings)
+    checks += found
+    for name in names:
+        checks += await _target(settings, name, fields)
+    return checks
+
+
+async def _redis(settings: Settings) -> Check:
+    from state.connection import open_redis, shown, warnings
+
+    try:
+        client = await open_redis(settings)
+    except Exception as error:  # unknown ones are raised again by `explain`
+        return Check("redis", False, *explain(error))
+    try:
+        version = (await client.info("server"))["redis_version"]
+        told = await warnings(client, settings)
+    finally:
+        await client.aclose()
+    detail = f"{shown(settings.redis.url)} answers, version {version}"
+    return Check("redis", True, detail + "".join(f"; WARNING: {warning}" for warning in told))
+
+
+async def _drupal(settings: Settings) -> tuple[Any, list[Check]]:
+    """The site's fields, None when it cannot be read."""
+    from drupal.opening import open_reader
+    from provisioning.mapping import BASE_NAMES
+
+    # Read without the mappings' fields, so that an unknown field is a problem of the mapping, not of the site.
+    reader = open_reader(settings.drupal, BASE_NAMES)
+    try:
+        sentence = await reader.verify()
+        fields = await reader.fields()
+    except Exception as error:  # unknown ones are raised again by `explain`
+        return None, [Check("drupal", False, *explain(error))]
+    finally:
+        await reader.close()
+    own = [each.name for each in fields if each.name not in BASE_NAMES]
+    return fields, [Check("drupal", True, f"{sentence}; fields of its own: {', '.join(own) or 'none'}")]
+
+
+async def _target(settings: Settings, name: str, fields: Any) -> list[Check]:
+    from provisioning.mapping import MappingError, compile_target
+    from scim.target import open_target
+
+    try:
+        compiled = compile_target(settings.targets[name])
+    except MappingError as error:
+        found = [f"{each.key}: {each.what}; {each.write}" for each in error.problems]
+        checks = [Check(f"{name}: mapping", False, words, USAGE) for words in found]
+        compiled = None
+    else:
+        checks = []
+    target = open_target(settings.targets[name])
+    try:
+        checks += await _credentials(name, target)
+        schemas = await target.schemas() if checks[-1].ok else None
+    finally:
+        await target.close()
+    if compiled is not None:
+        checks += _mapping(name, compiled, fields, schemas)
+    return [*checks, _triggers(settings, name)]
+
+
+async def _credentials(name: str, target: Any) -> list[Check]:
+    try:
+        await target.probe()
+        features = await target.features()
+    except Exception as error:  # unknown ones are raised again by `explain`
+        message, code = explain(error)
+        hint = ""
+        if getattr(error, "status_code", None) == 401:
+            hint = "; the token is wrong or has expired: copy it again from the service provider"
+        elif getattr(error, "status_code", None) == 403:
+            hint = "; the token is accepted but may not read users"
+        return [Check(f"{name}: credentials", False, message + hint, code)]
+    return [
+        Check(f"{name}: credentials", True, "accepted; users can be read"),
+        Check(f"{name}: features", True, features.summary),
+    ]
+
+
+def _mapping(name: str, compiled: Any, fields: Any, schemas: Any) -> list[Check]:
+    from provisioning.schema import check_mapping, rfc_schemas
+
+    against = schemas or rfc_schemas()
+    problems = check_mapping(name, compiled, fields, against) if fields is not None else ()
+    if problems:
+        return [
+            Check(f"{name}: mapping", False, f"{each.key}: {each.what}; {each.write}", USAGE)
+            for each in problems
+        ]
+    sides = "Drupal's fields and " if fields is not None else ""
+    theirs = "the target's schemas" if against.from_target else "RFC 7643 (the target shows no schemas)"
+    return [Check(f"{name}: mapping", True, f"{len(compiled.entries)} attributes fit {sides}{theirs}")]
+
+
+def _triggers(settings: Settings, name: str) -> Check:
+    words = []
+    for trigger in Trigger:
+        operations = sorted(settings.targets[name].operations(trigger))
+        words.append(f"{trigger.value} {'+'.join(operations) if operations else 'off'}")
+    return Check(f"{name}: triggers", True, ", ".join(words))

@@ -1,0 +1,1 @@
+"""What `scimpipe demo` runs against: a Drupal-shaped site one can act upon."""

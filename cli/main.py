@@ -1,0 +1,82 @@
+"""The scimpipe command. Commands import what they need when they run, so that --help is quick."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli import checks, init, letters, running, syncs, users
+
+VERSION = "0.1.0"
+
+app = typer.Typer(
+    name="scimpipe",
+    help="Keeps SCIM 2.0 service providers in step with the users of a Drupal site.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"scimpipe {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def scimpipe(
+    version: Annotated[  # typer calls back when it is given
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Exit codes: 0 done; 1 some users failed or are held; 2 wrong usage or config; 3 Redis, Drupal or the target
+    cannot be reached; 4 not finished in the time given.
+    """
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the show instead of staying up.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
+    ] = False,
+) -> None:
+    """See it work: an embedded Drupal-shaped site, a real SCIM server, all three triggers."""
+    from cli.demo.command import show
+
+    show(once=once, as_json=as_json)
+
+
+for command in (
+    demo,
+    init.init,
+    checks.check,
+    running.up,
+    running.worker,
+    running.scheduler,
+    running.changes,
+    users.users,
+    users.preview,
+    users.provision,
+    syncs.sync,
+    syncs.status,
+    syncs.history,
+    syncs.pause,
+    syncs.resume,
+    users.remote,
+    users.fields,
+    users.attributes,
+):
+    app.command()(command)
+app.add_typer(letters.dead_letters, name="dead-letters")
+app.add_typer(letters.held, name="held")
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

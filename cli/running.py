@@ -1,0 +1,199 @@
+"""Commands that run processes: worker, scheduler, changes, up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.session import DONE, NOT_FINISHED, ConfigOption, JsonOption, Session, TimeoutOption
+
+LANES = ("interactive", "bulk")
+THREADS = 8
+# dramatiq lets users that are being worked on finish; whatever is not by then comes back through its lease.
+STOP_SECONDS = 10
+BOOT_SECONDS = 60
+
+LaneOption = Annotated[str, typer.Option("--lane", help="interactive, bulk, or both.")]
+
+
+def worker_command(lane: str) -> list[str]:
+    """Dramatiq's own command line for one lane, as the Procfile has it."""
+    return [
+        *(sys.executable, "-m", "dramatiq", "workers.main:boot", "--skip-logging"),
+        *("--processes", "1", "--threads", str(THREADS), "--queues", lane),
+        *("--worker-shutdown-timeout", str(STOP_SECONDS * 1000)),
+    ]
+
+
+def own_command(command: str) -> list[str]:
+    return [sys.executable, "-m", "cli.main", command]
+
+
+def environment(config: Path) -> Mapping[str, str]:
+    """What a child process needs to find the same config file."""
+    return {**os.environ, "SCIMPIPE_CONFIG": str(config), "PYTHONUNBUFFERED": "1"}
+
+
+def worker(lane: LaneOption = "both", config: ConfigOption = None) -> None:
+    """Run the workers (dramatiq), until Ctrl-C or SIGTERM."""
+    session = Session(config, as_json=False)
+
+    async def body() -> int:
+        if lane not in {*LANES, "both"}:
+            from cli.session import CommandError
+
+            raise CommandError(f"--lane {lane}: write interactive, bulk or both")
+        lanes = LANES if lane == "both" else (lane,)
+        return await _run_until_stopped(session, [worker_command(each) for each in lanes])
+
+    session.run(body, logs=True)
+
+
+def scheduler(config: ConfigOption = None) -> None:
+    """Start full syncs by cron, re-send what got lost, probe quarantined targets."""
+    session = Session(config, as_json=False)
+
+    async def body() -> int:
+        from config.logging import get_logger
+        from producers.main import run_scheduler
+
+        await run_scheduler(session.settings, get_logger("scheduler"))
+        return DONE
+
+    session.run(body, logs=True)
+
+
+def changes(config: ConfigOption = None) -> None:
+    """Detect changes in Drupal (automatic trigger)."""
+    session = Session(config, as_json=False)
+
+    async def body() -> int:
+        from config.logging import get_logger
+        from producers.main import run_changes
+
+        await run_changes(session.settings, get_logger("changes"))
+        return DONE
+
+    session.run(body, logs=True)
+
+
+def up(
+    once: Annotated[bool, typer.Option("--once", help="One full sync of every target, drain, exit.")] = False,
+    timeout: TimeoutOption = 600,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """All processes in one place, until Ctrl-C."""
+    session = Session(config, as_json=as_json)
+
+    async def body() -> int:
+        if once:
+            return await _once(session, timeout)
+        commands = [*map(worker_command, LANES), own_command("scheduler"), own_command("changes")]
+        session.output.say("workers, scheduler and change detection are running; Ctrl-C stops them")
+        return await _run_until_stopped(session, commands)
+
+    session.run(body)
+
+
+async def _once(session: Session, timeout: float) -> int:
+    from cli.session import opened
+    from cli.syncs import show_sync, sync_one
+
+    async with (
+        opened(session) as all_of_it,
+        processes(session.settings.path, map(worker_command, LANES)) as running,
+    ):
+        await workers_ready(all_of_it, running)
+        results = [
+            await sync_one(session, all_of_it, name, timeout, verify=False, wait=True)
+            for name in session.settings.targets
+        ]
+        drained = await _drain(all_of_it, timeout)
+    documents = [document for document, _ in results]
+    session.output.document(documents[0] if len(documents) == 1 else documents)
+    for document in documents:
+        show_sync(session, document)
+    return max([*(code for _, code in results), DONE if drained else NOT_FINISHED])
+
+
+async def workers_ready(all_of_it: Any, running: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Raises CommandError when a worker ends instead of starting, or does not start in time."""
+    from cli.session import UNREACHABLE, CommandError
+    from state.processes import Processes
+
+    deadline = time.monotonic() + BOOT_SECONDS
+    while await Processes(all_of_it.redis).count("worker") < len(LANES):
+        if time.monotonic() > deadline or any(process.poll() is not None for process in running):
+            raise CommandError("the workers did not start; their messages are above", UNREACHABLE)
+        await asyncio.sleep(0.1)
+
+
+async def _drain(all_of_it: Any, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        counts = [await all_of_it.state(name).ledger.counts() for name in all_of_it.settings.targets]
+        if not any(each.pending or each.running for each in counts):
+            return True
+        await asyncio.sleep(0.2)
+    return False
+
+
+@asynccontextmanager
+async def processes(
+    config: Path, commands: Any, log: Any = None
+) -> AsyncIterator[list[subprocess.Popen[bytes]]]:
+    """Starts child processes and stops them all at the end. log: a file for what they print; None: our stderr."""
+    running = [_start(command, config, log or sys.stderr) for command in commands]
+    try:
+        yield running
+    finally:
+        await _stop(running)
+
+
+def _start(command: list[str], config: Path, output: Any) -> subprocess.Popen[bytes]:
+    streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+    return subprocess.Popen(command, env=environment(config), **streams)  # noqa: S603  # our own commands
+
+
+async def _stop(running: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in running:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS + 5
+    for process in running:
+        try:
+            await asyncio.to_thread(process.wait, max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+async def _run_until_stopped(session: Session, commands: Sequence[list[str]]) -> int:
+    """Until a signal comes, or one of the processes ends: then all end, with its code."""
+    from producers.opened import compile_all
+
+    # Said once and plainly here, rather than by every child.
+    compile_all(session.settings)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with processes(session.settings.path, commands) as running:
+        while not stop.is_set():
+            ended = [process.returncode for process in running if process.poll() is not None]
+            if ended:
+                return max(ended)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), 0.5)
+    return DONE

@@ -1,0 +1,131 @@
+"""`sync --verify`: reads the target as well, so that drift is repaired and orphans are put before a person.
+
+It changes nothing on the target. A link whose account has drifted forgets what it knew; the full sync that follows
+submits such users, and the worker reads the account and compares. Orphans are held (DESIGN 5.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from config.settings import LeaverPolicy, OperationName, TargetSettings, Trigger
+from provisioning.diff import changes_from
+from provisioning.expressions import EvaluationError
+from provisioning.mapping import CompiledTarget
+from provisioning.model import Link, Presence, RemoteUser, SourceUser
+from provisioning.ports import SourceReader, Target
+from state.target_state import TargetState
+
+READ = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """accounts: how many the target has. drifted: users whose account is not as it was left. missing: users whose
+    account is gone. orphans: accounts with an externalId that no Drupal user has; held: those of them put before a
+    person now.
+    """
+
+    accounts: int
+    drifted: tuple[str, ...]
+    missing: tuple[str, ...]
+    orphans: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """One verification of one target. Raises SourceUnreadable and what the target raises; a listing that is not
+    whole changes nothing.
+    """
+
+    settings: TargetSettings
+    state: TargetState
+    compiled: CompiledTarget
+    reader: SourceReader
+    target: Target
+    key: bytes
+
+    async def run(self) -> Verified:
+        await self.reader.verify()
+        accounts = [account async for page in self.target.listing() for account in page]
+        links = await self._links()
+        drifted: list[str] = []
+        strangers: dict[str, RemoteUser] = {}
+        for start in range(0, len(accounts), READ):
+            page = accounts[start : start + READ]
+            drifted += await self._drifted(page, links)
+            strangers |= {
+                account.external_id: account
+                for account in page
+                if account.scim_id not in links and account.external_id is not None
+            }
+        listed = {account.scim_id for account in accounts}
+        missing = [user for scim_id, (user, _) in links.items() if scim_id not in listed]
+        by_user = dict(links.values())
+        for user in [*drifted, *missing]:
+            await self.state.links.put(user, replace(by_user[user], fingerprint="", digests={}, version=None))
+        orphans = await self._orphans(strangers)
+        held = await self._hold(orphans)
+        return Verified(len(accounts), tuple(drifted), tuple(missing), len(orphans), held)
+
+    async def _links(self) -> Mapping[str, tuple[str, Link]]:
+        """SCIM id -> user and link."""
+        found: dict[str, tuple[str, Link]] = {}
+        async for page in self.state.links.scan():
+            found |= {link.scim_id: (user, link) for user, link in page.items() if link.has_account}
+        return found
+
+    async def _drifted(
+        self, page: Sequence[RemoteUser], links: Mapping[str, tuple[str, Link]]
+    ) -> Sequence[str]:
+        linked = [(account, *links[account.scim_id]) for account in page if account.scim_id in links]
+        users = await self.reader.read([user for _, user, _ in linked])
+        mapped = self.compiled.mapped - await self.state.rewritten.names()
+        return [
+            user
+            for account, user, link in linked
+            if self._has_drifted(account, link, users.get(user), mapped)
+        ]
+
+    def _has_drifted(
+        self, account: RemoteUser, link: Link, user: SourceUser | None, mapped: frozenset[str]
+    ) -> bool:
+        try:
+            source = self.compiled.source("", user, self.key)
+        except EvaluationError:
+            return False
+        if source.presence is not Presence.ACTIVE or source.desired is None:
+            return account.active != link.active
+        return bool(changes_from(account.resource, source.desired, mapped, link.digests))
+
+    async def _orphans(self, strangers: Mapping[str, RemoteUser]) -> Mapping[str, RemoteUser]:
+        # Only where the externalId is the uuid can Drupal be asked whose it is.
+        if not self.compiled.external_id_is_uuid:
+            return {}
+        orphans: dict[str, RemoteUser] = {}
+        ids = list(strangers)
+        for start in range(0, len(ids), READ):
+            page = ids[start : start + READ]
+            there = await self.reader.read(page)
+            orphans |= {each: strangers[each] for each in page if each not in there}
+        return orphans
+
+    async def _hold(self, orphans: Mapping[str, RemoteUser]) -> int:
+        policy = self.settings.leavers.deleted
+        if policy is LeaverPolicy.KEEP:
+            return 0
+        operation = OperationName.DELETE if policy is LeaverPolicy.DELETE else OperationName.DEACTIVATE
+        held = 0
+        for external_id, account in orphans.items():
+            if operation is OperationName.DEACTIVATE and not account.active:
+                continue
+            entry = {
+                "target": self.state.target,
+                "operation": operation.value,
+                "scim_id": account.scim_id,
+                "detail": "orphan: no Drupal user has this account's externalId",
+            }
+            held += await self.state.ledger.hold(external_id, entry, Trigger.MANUAL)
+        return held
