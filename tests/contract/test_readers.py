@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from config.settings import DrupalDatabaseSettings, DrupalSettings
+from config.settings import DrupalDatabaseSettings, DrupalJsonApiSettings, DrupalSettings, Secret
 from drupal.opening import open_reader
 from provisioning.errors import SourceUnreadable
 from provisioning.mapping import BASE_NAMES
 from provisioning.model import SourceUser, UserRef
 from provisioning.ports import SourceReader
 from tests.support.databases import KINDS
+from tests.support.jsonapi_site import JsonApiSite
 from tests.support.site_fixture import START, TRAP_FIELDS, TRAP_USERS, trap_site
 
 
@@ -47,8 +48,24 @@ def database(kind: str, folder: Path) -> Iterator[Served]:
         yield Served(DrupalDatabaseSettings(url=url), break_down)
 
 
+@contextmanager
+def jsonapi(folder: Path) -> Iterator[Served]:
+    secret = folder / "password"
+    secret.write_text("right", encoding="utf-8")
+    with JsonApiSite(list(TRAP_USERS)) as served:
+
+        def break_down() -> None:
+            served.html = True
+
+        settings = DrupalJsonApiSettings(
+            kind="jsonapi", base_url=served.base_url, username="reader", password=Secret(file=secret)
+        )
+        yield Served(settings, break_down)
+
+
 READERS: dict[str, Callable[[Path], AbstractContextManager[Served]]] = {
-    f"database-{kind}": partial(database, kind) for kind in KINDS
+    **{f"database-{kind}": partial(database, kind) for kind in KINDS},
+    "jsonapi": jsonapi,
 }
 
 

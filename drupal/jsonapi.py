@@ -1,0 +1,211 @@
+"""Reads users over Drupal core's JSON:API. See FACTS of docs/drupal.md for what that does and does not show."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from config.settings import DrupalJsonApiSettings
+from drupal.errors import NoUsers, Unintelligible, UnknownField, source_errors
+from drupal.fields import field_names
+from drupal.jsonapi_rows import (
+    BASE_FIELDS,
+    UID,
+    field_infos,
+    ref_of,
+    refuse_incomplete,
+    rows_of,
+    suspicious,
+    user_of,
+)
+from drupal.jsonapi_session import DrupalSession
+from provisioning.mapping import BASE_NAMES
+from provisioning.model import FieldInfo, SourceUser, UserRef
+
+# Drupal gives no more, whatever is asked for.
+PAGE = 50
+LAST_UID = 2**31 - 1
+_Params = dict[str, str | int]
+
+
+class JsonApiReader:
+    """A provisioning.ports.SourceReader over JSON:API. names: the Drupal names the mappings use; only they are asked
+    for. Raises SourceUnreadable, SourceIdentityLost.
+    """
+
+    def __init__(self, settings: DrupalJsonApiSettings, names: frozenset[str]) -> None:
+        self._session = DrupalSession(settings)
+        self._fields = tuple(sorted(field_names(names)))
+        self._known_fields = False
+
+    async def verify(self) -> str:
+        with source_errors():
+            await self._session.verify()
+            rows = rows_of(await self._complete({**_after(0), "page[limit]": 1}, whole=True))
+            if not rows:
+                raise NoUsers("the site shows no user at all; is drupal.base_url the right site?")
+            self._check_fields(rows[0])
+        return "Drupal over JSON:API, signed in; the account sees status, roles and mail"
+
+    def _check_fields(self, row: Mapping[str, object]) -> None:
+        known = {info.name for info in field_infos(row)}
+        missing = [name for name in self._fields if name not in known]
+        if missing:
+            raise UnknownField(f"Drupal has no user field {missing[0]}; `scimpipe fields` lists what it has")
+        self._known_fields = True
+
+    async def read(self, ids: Sequence[str]) -> Mapping[str, SourceUser]:
+        users: dict[str, SourceUser] = {}
+        wanted = list(dict.fromkeys(ids))
+        with source_errors():
+            if not self._known_fields:
+                await self.verify()
+            for start in range(0, len(wanted), PAGE):
+                users |= await self._read(wanted[start : start + PAGE])
+        return users
+
+    async def _read(self, ids: Sequence[str]) -> Mapping[str, SourceUser]:
+        params = _condition("i", "id", "IN", list(ids))
+        users = {
+            user.uuid: user for user in map(self._user, rows_of(await self._complete(params))) if user.uid > 0
+        }
+        if any(each not in users for each in ids):
+            # Absent means gone only if it was really we who did not see them.
+            await self._session.verify()
+        return users
+
+    async def scan(self, after: int = 0) -> AsyncIterator[Sequence[SourceUser]]:
+        with source_errors():
+            await self.verify()
+            async for rows in self._walk(after, self._params()):
+                yield [self._user(row) for row in rows]
+
+    async def ids(self, after: int = 0) -> AsyncIterator[Sequence[UserRef]]:
+        with source_errors():
+            await self._session.verify()
+            async for rows in self._walk(after, _sparse((UID, "status", "roles", "mail", "changed"))):
+                yield [ref_of(row) for row in rows]
+
+    async def _walk(self, after: int, fields: _Params) -> AsyncIterator[Sequence[Mapping[str, object]]]:
+        """Key-set paging by uid, to the end; who we are is proven once more there, as an end may be a refusal."""
+        while True:
+            rows = rows_of(await self._complete({**_after(after), **fields, "page[limit]": PAGE}))
+            uids = [ref_of(row).uid for row in rows]
+            if uids != sorted(set(uids)) or (uids and uids[0] <= after):
+                raise Unintelligible("Drupal's listing is not in order of uid")
+            if not rows:
+                await self._session.verify()
+                return
+            yield rows
+            after = uids[-1]
+
+    async def changed_since(self, since: int) -> Sequence[UserRef]:
+        refs: list[UserRef] = []
+        # (changed, uid) of the last row seen; Unix integers only: other forms mean different things per database.
+        changed, uid = since - 1, LAST_UID
+        with source_errors():
+            await self._session.verify()
+            while True:
+                fields = _sparse((UID, "status", "roles", "mail", "changed"))
+                rows = rows_of(
+                    await self._complete({**_changed_after(changed, uid), **fields, "page[limit]": PAGE})
+                )
+                page = [ref_of(row) for row in rows]
+                if page and (page[0].changed, page[0].uid) <= (changed, uid):
+                    raise Unintelligible("Drupal's listing is not in order of changed and uid")
+                refs += [ref for ref in page if ref.uid > 0]
+                if not page:
+                    return refs
+                changed, uid = page[-1].changed, page[-1].uid
+
+    async def search(self, text: str, limit: int = 50) -> Sequence[SourceUser]:
+        with source_errors():
+            await self.verify()
+            queries: list[_Params] = []
+            if text.isdigit():
+                queries.append(_condition("u", UID, "=", text))
+            if len(text) != 36:
+                contains = (("name", "CONTAINS"), ("mail", "CONTAINS")) if text else ()
+                queries += [_condition("s", name, operator, text) for name, operator in contains]
+            else:
+                queries.append(_condition("i", "id", "=", text.lower()))
+            found: dict[str, SourceUser] = {}
+            for query in queries or [{}]:
+                document = await self._complete({**query, **_after(0), **self._params(), "page[limit]": PAGE})
+                found |= {user.uuid: user for user in map(self._user, rows_of(document))}
+        users = sorted(found.values(), key=lambda user: (not _is_exactly(user, text), user.uid))
+        return users[:limit]
+
+    async def fields(self) -> Sequence[FieldInfo]:
+        with source_errors():
+            await self._session.verify()
+            rows = rows_of(await self._complete({**_after(0), "page[limit]": PAGE}, whole=True))
+            if not rows:
+                raise NoUsers("the site shows no user at all; is drupal.base_url the right site?")
+        base = [FieldInfo(name, multiple=name == "roles") for name in sorted(BASE_NAMES)]
+        # A field's parts show only where it has a value.
+        known: dict[str, FieldInfo] = {}
+        for row in rows:
+            known |= {info.name: info for info in field_infos(row) if info.columns or info.name not in known}
+        return [*base, *sorted(known.values(), key=lambda info: info.name)]
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def _complete(
+        self, params: Mapping[str, str | int], *, whole: bool = False
+    ) -> Mapping[str, object]:
+        """A page on which every user has what every user has. A suspicious one proves who we are, is asked for once
+        more, and is then a matter of permissions. whole: with all fields, not only those in use.
+        """
+        asked = params if whole else {**self._params(), **params}
+        document = await self._session.get(asked)
+        if suspicious(document):
+            await self._session.verify()
+            document = await self._session.get(asked)
+            refuse_incomplete(document)
+        return document
+
+    def _params(self) -> _Params:
+        return _sparse((*BASE_FIELDS, *self._fields))
+
+    def _user(self, row: Mapping[str, object]) -> SourceUser:
+        return user_of(row, self._fields)
+
+
+def _sparse(fields: Sequence[str]) -> _Params:
+    return {"fields[user--user]": ",".join(fields)}
+
+
+def _after(uid: int) -> _Params:
+    return {**_condition("u0", UID, ">", str(uid)), "sort": UID}
+
+
+def _condition(name: str, path: str, operator: str, value: str | list[str]) -> _Params:
+    prefix = f"filter[{name}][condition]"
+    params: _Params = {f"{prefix}[path]": path, f"{prefix}[operator]": operator}
+    if isinstance(value, list):
+        return {**params, **{f"{prefix}[value][{index}]": each for index, each in enumerate(value)}}
+    return {**params, f"{prefix}[value]": value}
+
+
+def _changed_after(changed: int, uid: int) -> _Params:
+    """Changed > c, or changed = c and uid > u."""
+    params: _Params = {
+        "filter[or][group][conjunction]": "OR",
+        "filter[and][group][conjunction]": "AND",
+        "filter[and][group][memberOf]": "or",
+        "sort": f"changed,{UID}",
+    }
+    for name, path, operator, value, group in (
+        ("a", "changed", ">", changed, "or"),
+        ("b", "changed", "=", changed, "and"),
+        ("c", UID, ">", uid, "and"),
+    ):
+        params |= _condition(name, path, operator, str(value))
+        params[f"filter[{name}][condition][memberOf]"] = group
+    return params
+
+
+def _is_exactly(user: SourceUser, text: str) -> bool:
+    names = (user.uuid, str(user.uid), user.values.get("name"), user.values.get("mail"))
+    return any(name is not None and str(name).casefold() == text.casefold() for name in names)

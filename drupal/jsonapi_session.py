@@ -1,0 +1,247 @@
+"""Signed in to a Drupal site: every answer is read as the account we configured, or not at all.
+
+A wrong password, a blocked account or an expired session all answer 200, as the anonymous user (FACTS, Identity).
+Only meta.links.me at /jsonapi proves who we are. Refused credentials are never sent a second time: five failures lock
+the account out for six hours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from config.settings import DrupalJsonApiSettings, Secret, SecretUnavailableError
+from drupal.errors import (
+    DrupalError,
+    IdentityLost,
+    NotDrupal,
+    NotPermitted,
+    SignInRefused,
+    Unavailable,
+    Unintelligible,
+    Unreachable,
+)
+
+TIMEOUT_SECONDS = 30.0
+LARGEST_BODY = 16 * 1024 * 1024
+# An OAuth2 token is renewed this long before it ends.
+EARLY_SECONDS = 30.0
+_LOCKED = (
+    "Drupal answered as the anonymous user: the name or password is wrong, the account is blocked, an e-mail address was "
+    "given as the name, or five failures have locked the account out for 6 hours; correct drupal.username and "
+    "drupal.password, then restart"
+)
+_EXPIRED = (
+    "Drupal no longer knows who we are, and signing in again did not help; check the account, then restart"
+)
+
+
+class DrupalSession:
+    """One account on one site. After its identity was lost every call raises IdentityLost without a request."""
+
+    def __init__(self, settings: DrupalJsonApiSettings) -> None:
+        self._settings = settings
+        self._base = settings.base_url.rstrip("/")
+        self._http = httpx.AsyncClient(
+            transport=AiohttpTransport(client=_client),
+            timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=10.0),
+            follow_redirects=False,
+            trust_env=False,
+        )
+        self._headers: dict[str, str] = {}
+        self._basic: httpx.BasicAuth | None = None
+        self._signed_in = False
+        self._ends_at = float("inf")
+        self._lost = ""
+        self._lock = asyncio.Lock()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def verify(self) -> str:
+        """The id of the account we are. Raises DrupalError."""
+        await self._sign_in()
+        me = await self._me()
+        if me is None and self._headers and not self._settings.client_id:
+            # A session may simply have ended: one new sign-in, and no more.
+            self._signed_in = False
+            await self._sign_in()
+            me = await self._me()
+        if me is None:
+            self._lose(_LOCKED)
+        return str(me)
+
+    async def get(self, params: Mapping[str, str | int]) -> Mapping[str, Any]:
+        """A page of /jsonapi/user/user. Raises DrupalError."""
+        await self._sign_in()
+        response = await self._send("GET", "/jsonapi/user/user", params=params)
+        if response.status_code == 401 and self._settings.client_id:
+            self._signed_in = False
+            await self._sign_in()
+            response = await self._send("GET", "/jsonapi/user/user", params=params)
+        return _document(response)
+
+    async def _me(self) -> str | None:
+        document = _document(await self._send("GET", "/jsonapi"))
+        try:
+            return str(document["meta"]["links"]["me"]["meta"]["id"])
+        except (KeyError, TypeError):
+            return None
+
+    # -- signing in ------------------------------------------------------------------------------------------
+
+    async def _sign_in(self) -> None:
+        if self._lost:
+            raise IdentityLost(self._lost)
+        async with self._lock:
+            if self._signed_in and time.monotonic() < self._ends_at:
+                return
+            await (self._ask_for_token() if self._settings.client_id else self._open_session())
+            self._signed_in = True
+
+    async def _open_session(self) -> None:
+        """One sign-in for a session cookie, which spares Drupal the password hash of every request."""
+        name, password = str(self._settings.username), _reveal(self._settings.password, "drupal.password")
+        self._headers = {}
+        response = await self._send(
+            "POST", "/user/login?_format=json", content=json.dumps({"name": name, "pass": password}).encode()
+        )
+        if response.status_code == 200 and (cookie := _session_cookie(response)):
+            self._headers = {"Cookie": cookie}
+        elif response.status_code in {400, 403}:
+            self._lose(_LOCKED)
+        elif response.status_code >= 500:
+            _document(response)
+        else:
+            # The site has no JSON sign-in: Basic on each request.
+            self._basic = httpx.BasicAuth(name, password)
+
+    async def _ask_for_token(self) -> None:
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": str(self._settings.client_id),
+            "client_secret": _reveal(self._settings.client_secret, "drupal.client_secret"),
+        }
+        self._headers = {}
+        response = await self._send("POST", "/oauth/token", data=form)
+        if response.status_code in {400, 401, 403}:
+            self._lost = "Drupal refuses client_id or client_secret; correct them in [drupal], then restart"
+            raise SignInRefused(self._lost, status_code=response.status_code)
+        if response.status_code == 404:
+            raise NotDrupal(
+                "the site has no /oauth/token; install simple_oauth, or use username and password"
+            )
+        answer = _document(response)
+        if not answer.get("access_token"):
+            raise Unintelligible("Drupal's /oauth/token answered without an access token")
+        lifetime = float(answer.get("expires_in") or 300)
+        self._headers = {"Authorization": f"Bearer {answer['access_token']}"}
+        self._ends_at = time.monotonic() + max(lifetime - EARLY_SECONDS, lifetime / 2)
+
+    def _lose(self, detail: str) -> None:
+        self._lost = detail if not self._headers else _EXPIRED
+        raise IdentityLost(self._lost)
+
+    # -- one request -----------------------------------------------------------------------------------------
+
+    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        headers = {
+            "Accept": "application/vnd.api+json, application/json",
+            "User-Agent": "scimpipe/0.1",
+            **self._headers,
+        }
+        if "content" in options:
+            headers["Content-Type"] = "application/json"
+        auth = self._basic if method == "GET" else None
+        try:
+            request = self._http.build_request(method, self._base + path, headers=headers, **options)
+            response = await self._http.send(request, auth=auth, stream=True)
+            try:
+                await _read(response)
+            finally:
+                await response.aclose()
+        except httpx.HTTPError as error:
+            raise Unreachable(
+                f"Drupal at {urlsplit(self._base).netloc} does not answer ({type(error).__name__}); "
+                "is drupal.base_url right, and the site up?"
+            ) from None
+        return response
+
+
+def _client() -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=4, ssl=httpx.create_ssl_context())
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+async def _read(response: httpx.Response) -> None:
+    parts: list[bytes] = []
+    async for part in response.aiter_bytes():
+        parts.append(part)
+        if sum(map(len, parts)) > LARGEST_BODY:
+            raise Unintelligible(f"Drupal's answer is larger than {LARGEST_BODY} bytes")
+    response._content = b"".join(parts)  # noqa: SLF001  # what httpx's own aread() does, which has no bound
+
+
+def _session_cookie(response: httpx.Response) -> str:
+    cookies = [line.partition(";")[0] for line in response.headers.get_list("set-cookie")]
+    return "; ".join(cookie for cookie in cookies if cookie.startswith(("SESS", "SSESS")))
+
+
+def _document(response: httpx.Response) -> Mapping[str, Any]:
+    """The JSON of an answer. Raises the DrupalError that its status or body means."""
+    status = response.status_code
+    if status >= 300:
+        raise _status_error(status, response)
+    try:
+        document = json.loads(response.content)
+    except (ValueError, RecursionError):
+        raise Unintelligible(
+            "Drupal answered with something that is not JSON; is drupal.base_url the site's address?"
+        ) from None
+    if not isinstance(document, Mapping):
+        raise Unintelligible("Drupal answered with JSON that is not JSON:API")
+    return document
+
+
+def _status_error(status: int, response: httpx.Response) -> DrupalError:
+    if status < 400:
+        return NotDrupal(
+            f"Drupal redirects ({status}); write the address it redirects to in drupal.base_url",
+            status_code=status,
+        )
+    if status == 400:
+        return NotDrupal(
+            "Drupal answered 400: a mapped field does not exist, or the host name is not among its trusted hosts",
+            status_code=status,
+        )
+    if status == 401:
+        return SignInRefused("Drupal answered 401; is the basic_auth module on?", status_code=status)
+    if status == 403:
+        return NotPermitted(
+            "Drupal answered 403: the account needs the permission 'administer users' (and 'View user email addresses')",
+            status_code=status,
+        )
+    if status == 404:
+        return NotDrupal(
+            "Drupal answered 404: is the JSON:API module on, and drupal.base_url right?", status_code=status
+        )
+    retry_after = response.headers.get("retry-after", "")
+    seconds = float(retry_after) if retry_after.isdigit() else None
+    words = "it is in maintenance mode" if status == 503 else "look at the site's log"
+    return Unavailable(f"Drupal answered {status}; {words}", status_code=status, retry_after_seconds=seconds)
+
+
+def _reveal(secret: Secret | None, key: str) -> str:
+    assert secret is not None, "validated by config.loading"
+    try:
+        return secret.reveal()
+    except SecretUnavailableError as error:
+        raise SignInRefused(f"{key}: {error}") from None
