@@ -201,7 +201,7 @@ async def _chosen(all_of_it: Any, name: str, words: Sequence[str], listed: Seque
     chosen = {word for word in words if word in listed}
     for word in set(words) - chosen:
         found = (await resolve(all_of_it.reader, word, [all_of_it.state(name)])).uuid
-        if found in listed:
+        if found is not None and found in listed:
             chosen.add(found)
     return chosen
 

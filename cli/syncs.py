@@ -102,7 +102,7 @@ async def sync_one(
                 "rewritten": sorted(await state.rewritten.names()),
             }
         }
-    sync_of_target = all_of_it.full_sync(name)
+    sync_of_target = await all_of_it.full_sync(name)
     run_id, kind = await sync_of_target.start(Trigger.MANUAL.value)
     if kind == "busy":
         session.output.note(f"{name}: a full sync is under way already ({run_id}); this is about that one")
@@ -206,6 +206,10 @@ def show_sync(session: Session, document: Mapping[str, Any]) -> None:
         session.output.note("  some removals wait for you: `scimpipe held list`")
 
 
+# Situations in which a person has to decide.
+_REFUSED = {"ambiguous", "failed"}
+
+
 async def _dry_run(all_of_it: Any, name: str) -> tuple[dict[str, Any], int]:
     from producers.dry_run import plan_all
     from state.runs import COUNTERS
@@ -214,10 +218,9 @@ async def _dry_run(all_of_it: Any, name: str) -> tuple[dict[str, Any], int]:
     scanned, unchanged, planned = await plan_all(all_of_it, name)
     counters = dict.fromkeys(COUNTERS, 0) | {"scanned": scanned, "unchanged": unchanged}
     column = {"create": "created", "update": "updated", "deactivate": "deactivated", "delete": "deleted"}
+    column = {**column, "link": "linked", "none": "unchanged"}
     for each in planned:
-        counters[
-            column.get(each.operation.value, "linked" if each.operation.value == "link" else "unchanged")
-        ] += 1
+        counters["failed" if each.situation in _REFUSED else column[each.operation.value]] += 1
     rows = [
         {
             "user": each.user,
@@ -226,6 +229,7 @@ async def _dry_run(all_of_it: Any, name: str) -> tuple[dict[str, Any], int]:
             "detail": each.detail,
         }
         for each in planned
+        if each.operation is not OperationName.NONE or each.situation in _REFUSED
     ]
     document = {
         "target": name,
@@ -234,7 +238,7 @@ async def _dry_run(all_of_it: Any, name: str) -> tuple[dict[str, Any], int]:
         **counters,
         "requests": all_of_it.target(name).requests,
         "duration_seconds": round(time.monotonic() - started, 3),
-        "planned": [row for row in rows if row["operation"] != "none" or row["detail"].startswith("refused")],
+        "planned": rows,
     }
     return document, DONE
 

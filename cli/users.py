@@ -101,7 +101,7 @@ def preview(
                 state.rewritten,
             )
             compiled = all_of_it.compiled[name]
-            reconciler = Reconciler(settings, compiled, all_of_it.key, ports, random.random)
+            reconciler = Reconciler(settings, compiled, await all_of_it.key(), ports, random.random)
             now = (await all_of_it.reader.read([resolved.uuid])).get(resolved.uuid)
             links = await state.links.get_many([resolved.uuid])
             result = await dry_run(reconciler, resolved.uuid, now, links.get(resolved.uuid))

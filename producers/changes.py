@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,7 +75,7 @@ class ChangeDetection:
         compiled: CompiledTarget,
         reader: SourceReader,
         marks: MarkStore,
-        digest_key: bytes,
+        digest_key: Callable[[], Awaitable[bytes]],
         log: Any,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -127,7 +127,7 @@ class ChangeDetection:
     async def _gone(self) -> frozenset[str]:
         """Linked users whom Drupal does not have any more, by ids alone; nobody is read whole."""
         started = self._clock()
-        done = self._compiled.gone_fingerprint(self._digest_key)
+        done = self._compiled.gone_fingerprint(await self._digest_key())
         gone: set[str] = set()
         async for links in self._state.links.scan():
             gone |= {user for user, link in links.items() if link.has_account and link.fingerprint != done}

@@ -24,8 +24,8 @@ async def plan_all(opened: Opened, name: str) -> tuple[int, int, list[Preview]]:
         opened.reader, opened.target(name), state.links, state.intents, state.guard, state.rewritten
     )
     settings = opened.settings.targets[name]
-    reconciler = Reconciler(settings, opened.compiled[name], opened.key, ports, random.random)
-    sync = opened.full_sync(name)
+    reconciler = Reconciler(settings, opened.compiled[name], await opened.key(), ports, random.random)
+    sync = await opened.full_sync(name)
     await opened.reader.verify()
     scanned, unchanged = 0, 0
     planned: list[Preview] = []

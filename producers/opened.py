@@ -35,7 +35,6 @@ class Opened:
     broker: dramatiq.Broker
     reader: SourceReader
     compiled: dict[str, CompiledTarget]
-    key: bytes
     log: Any
     owner: str = field(default_factory=process_id)
     _states: dict[str, TargetState] = field(default_factory=dict)
@@ -56,8 +55,14 @@ class Opened:
             self._targets[name] = open_target(self.settings.targets[name], quirks=quirks)
         return self._targets[name]
 
-    def full_sync(self, name: str) -> FullSync:
-        return FullSync(self.state(name), self.compiled[name], self.reader, self.key, self.owner, self.log)
+    async def key(self) -> bytes:
+        """The digest key, asked each time: a Redis that was emptied has another one."""
+        return await digest_key(self.redis)
+
+    async def full_sync(self, name: str) -> FullSync:
+        return FullSync(
+            self.state(name), self.compiled[name], self.reader, await self.key(), self.owner, self.log
+        )
 
     def change_detection(self, name: str) -> ChangeDetection:
         marks = MarkStore(self.redis, name)
@@ -87,8 +92,7 @@ async def opened(settings: Settings, log: Any) -> AsyncIterator[Opened]:
     compiled = compile_all(settings)
     redis = await open_redis(settings)
     broker = make_broker(settings)
-    key = await digest_key(redis)
-    opened = Opened(settings, redis, broker, reader_for(settings, compiled), compiled, key, log)
+    opened = Opened(settings, redis, broker, reader_for(settings, compiled), compiled, log)
     try:
         yield opened
     finally:

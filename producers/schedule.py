@@ -75,7 +75,7 @@ class Scheduler:
     async def _full_sync(self, name: str) -> None:
         if not self._leading:
             return
-        sync = self._opened.full_sync(name)
+        sync = await self._opened.full_sync(name)
         try:
             run_id, kind = await sync.start(Trigger.SCHEDULED.value)
             if kind == "busy":

@@ -1,14 +1,16 @@
 """Links: which account is whose, and digests of what was last sent (DESIGN 1.4). No attribute value.
 
 A link is stored as one line of text, fields separated by tabs, so that a million of them stay small:
-scim id, version, fingerprint, active (1/0), then path and digest in turns, paths by number from the target's
-own list of paths (scimpipe:{T}:paths) because they repeat in every link.
+scim id, version, fingerprint, active (1/0), then path and digest in turns. Paths repeat in every link, so a hash of
+four letters stands for each; which path that is, the mapping says.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from provisioning.model import Link
 from state.client import Redis
@@ -40,38 +42,26 @@ if before then
 end
 return 1
 """
-_NUMBER = """
-local number = redis.call('HGET', KEYS[1], ARGV[1])
-if not number then
-  number = redis.call('HLEN', KEYS[1])
-  redis.call('HSET', KEYS[1], ARGV[1], number)
-end
-return tonumber(number)
-"""
 
 
 class LinkStore:
-    """provisioning.ports.Links of one target."""
+    """provisioning.ports.Links of one target. paths: the mapped SCIM paths."""
 
-    def __init__(self, redis: Redis, target: str) -> None:
+    def __init__(self, redis: Redis, target: str, paths: Iterable[str]) -> None:
         self._redis = redis
-        self._links, self._owners, self._paths = (key(target, name) for name in ("links", "owners", "paths"))
+        self._links, self._owners = (key(target, name) for name in ("links", "owners"))
         self._put = redis.register_script(_PUT)
         self._drop = redis.register_script(_DROP)
-        self._number = redis.register_script(_NUMBER)
-        self._numbers: dict[str, str] = {}
-        self._names: dict[str, str] = {}
+        self._paths = {_short(path): path for path in {*paths, "active"}}
 
     async def get_many(self, users: Sequence[str]) -> Mapping[str, Link]:
         if not users:
             return {}
         found = await self._redis.hmget(self._links, list(users))
-        return {
-            user: await self._decode(raw) for user, raw in zip(users, found, strict=True) if raw is not None
-        }
+        return {user: self._decode(raw) for user, raw in zip(users, found, strict=True) if raw is not None}
 
     async def put(self, user: str, link: Link) -> bool:
-        raw = await self._encode(link)
+        raw = self._encode(link)
         return bool(await self._put(keys=[self._links, self._owners], args=[user, link.scim_id, raw]))
 
     async def drop(self, user: str) -> None:
@@ -90,35 +80,29 @@ class LinkStore:
         cursor = 0
         while True:
             cursor, page = await self._redis.hscan(self._links, cursor, count=500)
-            yield {user: await self._decode(raw) for user, raw in page.items()}
+            yield {user: self._decode(raw) for user, raw in page.items()}
             if cursor == 0:
                 return
 
-    async def _encode(self, link: Link) -> str:
+    @staticmethod
+    def _encode(link: Link) -> str:
         parts = [link.scim_id, link.version or "", link.fingerprint, "1" if link.active else "0"]
         for path, digest in link.digests.items():
-            parts += [await self._number_of(path), digest]
+            parts += [_short(path), digest]
         return "\t".join(parts)
 
-    async def _decode(self, raw: str) -> Link:
+    def _decode(self, raw: str) -> Link:
         scim_id, version, fingerprint, active, *pairs = raw.split("\t")
+        # A path that has left the mapping keeps its short name; nothing is done about it any more.
         digests = {
-            await self._name_of(number): digest
-            for number, digest in zip(pairs[::2], pairs[1::2], strict=True)
+            self._paths.get(short, short): digest
+            for short, digest in zip(pairs[::2], pairs[1::2], strict=True)
         }
         return Link(scim_id, version or None, fingerprint, digests, active == "1")
 
-    async def _number_of(self, path: str) -> str:
-        if path not in self._numbers:
-            number = str(await self._number(keys=[self._paths], args=[path]))
-            self._numbers[path], self._names[number] = number, path
-        return self._numbers[path]
 
-    async def _name_of(self, number: str) -> str:
-        if number not in self._names:
-            known = await self._redis.hgetall(self._paths)
-            self._names = {value: name for name, value in known.items()}
-        return self._names.get(number, f"unknown-{number}")
+def _short(path: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.blake2b(path.encode(), digest_size=3).digest()).decode()
 
 
 async def digest_key(redis: Redis) -> bytes:

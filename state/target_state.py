@@ -45,7 +45,7 @@ class TargetState:
         return cls(
             target=name,
             ledger=Ledger(client, name),
-            links=LinkStore(client, name),
+            links=LinkStore(client, name, settings.mapping),
             intents=IntentStore(client, name),
             quirks=quirks,
             rewritten=RewrittenStore(quirks),

@@ -74,24 +74,24 @@ class Runtime:
         return Gate(await self.connect(), SOURCE)
 
     async def state(self, name: str) -> TargetState:
-        """The state of one target alone: enough for producers. Raises UnknownTargetError."""
-        if name not in self.settings.targets:
-            raise UnknownTargetError(name)
+        """The state of one target alone: enough for producers."""
         return TargetState.of(await self.connect(), self.broker, self.settings.targets[name])
 
     async def target(self, name: str) -> TargetWork:
         """Raises UnknownTargetError."""
-        if name not in self._targets:
-            state = await self.state(name)
-            key = await digest_key(self.redis)
-            # Checked again: another task may have opened it while this one waited.
-            if name not in self._targets:
-                self._targets[name] = self._open(name, state, key)
+        if name not in self.settings.targets:
+            raise UnknownTargetError(name)
+        # Asked each time: a Redis that was emptied has another key, and digests of the old one would all differ.
+        key = await digest_key(await self.connect())
+        known = self._targets.get(name)
+        if known is None or known.reconciler.key != key:
+            self._targets[name] = self._open(name, await self.state(name), key, known)
         return self._targets[name]
 
-    def _open(self, name: str, state: TargetState, key: bytes) -> TargetWork:
+    def _open(self, name: str, state: TargetState, key: bytes, before: TargetWork | None) -> TargetWork:
         settings, compiled = self.settings.targets[name], self.compiled[name]
-        target = open_target(settings, quirks=state.quirks, limiter=Throttle(settings.limits.concurrency))
+        throttle = Throttle(settings.limits.concurrency)
+        target = before.target if before else open_target(settings, quirks=state.quirks, limiter=throttle)
         ports = Ports(self.reader, target, state.links, state.intents, state.guard, state.rewritten)
         # Jitter needs no cryptography.
         spread: Callable[[], float] = random.random

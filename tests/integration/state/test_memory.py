@@ -22,8 +22,8 @@ def job(user: str, **known: object) -> Job:
 
 def test_links_come_back_as_they_were_written(redis_url):
     async def body(client):
-        await LinkStore(client, "acme").put("u", LINK)
-        other = LinkStore(client, "acme")
+        await LinkStore(client, "acme", LINK.digests).put("u", LINK)
+        other = LinkStore(client, "acme", LINK.digests)
         assert await other.get_many(["u", "nobody"]) == {"u": LINK}
         assert await other.owner("id-1") == "u"
         assert [page async for page in other.scan()] == [{"u": LINK}]
@@ -33,7 +33,7 @@ def test_links_come_back_as_they_were_written(redis_url):
 
 def test_an_account_belongs_to_one_user(redis_url):
     async def body(client):
-        links = LinkStore(client, "acme")
+        links = LinkStore(client, "acme", LINK.digests)
         assert await links.put("u", LINK)
         assert not await links.put("v", LINK)
         assert await links.put("u", Link("id-2", None, "f", {}))
@@ -55,7 +55,7 @@ def test_no_digest_can_be_made_without_the_key_and_the_key_stays(redis_url):
 
 def test_the_guard_takes_the_smaller_limit_and_counts_a_repeated_removal_once(redis_url):
     async def body(client):
-        links = LinkStore(client, "acme")
+        links = LinkStore(client, "acme", LINK.digests)
         for number in range(30):
             await links.put(f"u{number}", Link(f"id-{number}", None, "f", {}))
         guard = RemovalGuard(client, "acme", GuardSettings(max_removals=50, max_removal_percent=10))
