@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
 from cli.output import Output
 from config.settings import Settings
+
+if TYPE_CHECKING:
+    # Loading it takes a second that `--help` does not have.
+    from producers.opened import Opened
 
 T = TypeVar("T")
 
@@ -129,7 +134,7 @@ def explain(error: Exception) -> tuple[str, int]:
     raise error
 
 
-def opened(session: Session) -> Any:
+def opened(session: Session) -> AbstractAsyncContextManager[Opened]:
     """Redis, the site and the targets, for `async with`."""
     from config.logging import get_logger
     from producers.opened import opened as open_all

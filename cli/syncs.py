@@ -89,7 +89,7 @@ async def sync_one(
     if verify:
         target = all_of_it.target(name)
         check = Verification(
-            settings, state, all_of_it.compiled[name], all_of_it.reader, target, all_of_it.key
+            settings, state, all_of_it.compiled[name], all_of_it.reader, target, await all_of_it.key()
         )
         found = await check.run()
         verified = {

@@ -17,7 +17,7 @@ from drupal.errors import NotDrupal
 CONNECT_TIMEOUT_SECONDS = 10
 # A page of the largest sites takes a second or two; whatever takes a minute is stuck.
 QUERY_TIMEOUT_SECONDS = 60
-# How long SQLite waits while Drupal writes; a save that sends mail took 5 s.
+# How long SQLite waits while Drupal writes (?timeout= in the URL is other than that); a save that sends mail took 5 s.
 SQLITE_LOCK_SECONDS = 15
 # An idle connection is opened anew before a firewall forgets it.
 RECYCLE_SECONDS = 900
@@ -134,12 +134,13 @@ def _only_read_postgresql(connection: Any, _record: Any) -> None:
 
 def _sqlite_engine(url: URL) -> Engine:
     file = Path(str(url.database)).expanduser()
+    lock_seconds = float(str(url.query.get("timeout", SQLITE_LOCK_SECONDS)))
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"file:{quote(str(file))}?mode=ro",
             uri=True,
-            timeout=SQLITE_LOCK_SECONDS,
+            timeout=lock_seconds,
             isolation_level=None,
             check_same_thread=False,
         )

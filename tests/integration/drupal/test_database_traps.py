@@ -151,33 +151,25 @@ def test_a_user_without_a_row_in_the_own_language_is_damaged_and_not_gone(kind: 
             ask(url, lambda reader: reader.read([ZOE]))
 
 
-def test_more_users_than_a_batch_are_all_read(kind: str, tmp_path: Path) -> None:
-    with fresh_database(kind, tmp_path) as url:
-        site = DrupalSite.create(url)
-        site.populate(database.READ_BATCH + 20)
-        uuids = [user.uuid for user in site.users()]
-        site.close()
-
-        users = ask(url, lambda reader: reader.read([*uuids, *uuids[:3]]), names=frozenset())
-
-    assert list(users) == uuids
-
-
-def test_a_scan_of_several_pages_gives_everybody_once(kind: str, tmp_path: Path) -> None:
+def test_a_site_larger_than_a_page_is_read_whole(kind: str, tmp_path: Path) -> None:
     count = database.SCAN_PAGE + 30
+    assert count > 2 * database.READ_BATCH, "several batches too"
 
-    async def pages(reader: DatabaseReader) -> list[list[int]]:
-        return [[user.uid for user in page] async for page in reader.scan()]
+    async def pages(reader: DatabaseReader) -> list[list[SourceUser]]:
+        return [list(page) async for page in reader.scan()]
 
     with fresh_database(kind, tmp_path) as url:
         site = DrupalSite.create(url)
         site.populate(count)
+        uuids = [user.uuid for user in site.users()]
         site.close()
 
-        uids = ask(url, pages, names=frozenset({"field_interests"}))
+        users = ask(url, pages, names=frozenset({"field_interests"}))
+        read = ask(url, lambda reader: reader.read([*uuids, *uuids[:3]]), names=frozenset())
 
-    assert [len(page) for page in uids] == [database.SCAN_PAGE, 30]
-    assert [uid for page in uids for uid in page] == list(range(1, count + 1))
+    assert [len(page) for page in users] == [database.SCAN_PAGE, 30]
+    assert [user.uid for page in users for user in page] == list(range(1, count + 1))
+    assert sorted(read) == sorted(uuids)
 
 
 def test_a_query_that_fails_in_mid_scan_is_told_and_never_ends_the_listing(kind: str, tmp_path: Path) -> None:

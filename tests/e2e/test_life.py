@@ -1,0 +1,319 @@
+"""The life of users, attribute by attribute, on each database with scim2-server and on SQLite with SCIMMY too."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.databases import KINDS
+from tests.support.pipeline import TOKEN, Pipeline, pipeline, scim2_server
+
+ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+SECTION = """
+scope = "'left' not in roles"
+[targets.main.leavers]
+blocked = "deactivate"
+deleted = "delete"
+out_of_scope = "deactivate"
+[targets.main.guard]
+max_removal_percent = 100
+[targets.main.manual]
+operations = ["create", "update", "deactivate", "delete"]
+[targets.main.scheduled]
+operations = ["create", "update", "deactivate", "delete"]
+cron = "0 0 1 1 *"
+"""
+SERVERS = [*(f"scim2-{kind}" for kind in KINDS), "scimmy-sqlite"]
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    folder = tmp_path_factory.mktemp("life")
+    server, kind = request.param.split("-")
+    if server == "scimmy":
+        from tests.support.scimmy import scimmy_server
+
+        with (
+            scimmy_server(token=TOKEN) as scimmy,
+            pipeline(kind, folder, {"main": SECTION}, lambda _: scimmy.base_url, people=40) as running,
+        ):
+            yield from started(running)
+        return
+    with (
+        scim2_server(folder, ["main"]) as address,
+        pipeline(kind, folder, {"main": SECTION}, address, people=40) as running,
+    ):
+        yield from started(running)
+
+
+def started(running: Pipeline) -> Iterator[Pipeline]:
+    running.start("worker")
+    running.workers_ready()
+    yield running
+
+
+def expected(user: dict[str, Any]) -> dict[str, Any]:
+    """What the mapping makes of a user, written out by hand. Empty means absent."""
+    account = {
+        "userName": user["name"],
+        "displayName": user["name"],
+        "active": True,
+        "givenName": user["field_first_name"],
+        "familyName": user["field_last_name"],
+        "mail": user["mail"].lower() if user["mail"] else None,
+        "department": user["field_department"],
+        "userType": "staff" if "editor" in user["roles"] else "member",
+        "title": ", ".join(user["field_interests"]) or None,
+    }
+    return {name: value for name, value in account.items() if value is not None}
+
+
+def shown(account: dict[str, Any]) -> dict[str, Any]:
+    name = account.get("name") or {}
+    mails = [each["value"] for each in account.get("emails") or [] if each.get("type") == "work"]
+    assert len(mails) <= 1
+    found = {
+        "userName": account["userName"],
+        "displayName": account.get("displayName"),
+        "active": account.get("active"),
+        "givenName": name.get("givenName"),
+        "familyName": name.get("familyName"),
+        "mail": mails[0] if mails else None,
+        "department": (account.get(ENTERPRISE) or {}).get("department"),
+        "userType": account.get("userType"),
+        "title": account.get("title"),
+    }
+    return {key: value for key, value in found.items() if value not in (None, "")}
+
+
+def site_users(world: Pipeline) -> dict[str, dict[str, Any]]:
+    """Every user of the site as the rows have it, read without the reader."""
+    import asyncio
+
+    from config.settings import DrupalDatabaseSettings
+    from drupal.opening import open_reader
+
+    url = next(
+        line.split('"')[1]
+        for line in (world.folder / "scimpipe.toml").read_text().splitlines()
+        if line.startswith("url")
+    )
+    names = frozenset({"field_first_name", "field_last_name", "field_department", "field_interests"})
+
+    async def read() -> dict[str, dict[str, Any]]:
+        reader = open_reader(DrupalDatabaseSettings(url=url), names)
+        try:
+            return {user.uuid: dict(user.values) async for page in reader.scan() for user in page}
+        finally:
+            await reader.close()
+
+    return asyncio.run(read())
+
+
+def assert_in_step(world: Pipeline) -> None:
+    """Exactly one account for each user in scope, none for anybody else but those who were deactivated."""
+    users = {
+        uuid: user
+        for uuid, user in site_users(world).items()
+        if user["status"] and "left" not in user["roles"]
+    }
+    accounts = world.accounts("main")
+    active = {uuid: account for uuid, account in accounts.items() if account["active"]}
+    assert set(active) == set(users)
+    for uuid, user in users.items():
+        assert shown(active[uuid]) == expected(user), uuid
+
+
+def test_a_first_sync_brings_everybody_attribute_by_attribute(world):
+    result = world.run("sync")
+    assert (result["outcome"], result["failed"]) == ("done", 0)
+    assert result["created"] == len(world.accounts("main"))
+    assert_in_step(world)
+
+
+def test_a_second_sync_sends_nothing(world):
+    world.run("sync")
+    result = world.run("sync")
+    assert result["requests"] == 0
+    assert result["unchanged"] == result["scanned"]
+
+
+def test_a_dry_run_says_what_a_sync_then_does(world):
+    uuid = world.site.add_user("dry", "dry@example.test")
+    planned = world.run("sync", "--dry-run")["planned"]
+    assert [(each["user"], each["operation"]) for each in planned] == [(uuid, "create")]
+    assert uuid not in world.accounts("main")
+    world.run("sync")
+    assert uuid in world.accounts("main")
+
+
+def test_a_person_finds_previews_and_provisions_a_user(world):
+    uuid = world.site.add_user("Zoë O'Brien", "zoe@example.test", first_name='Zoë "Z"', department="R&D <b>")
+    assert [row["user"] for row in world.run("users", "zoë")] == [uuid]
+    preview = world.run("preview", "Zoë O'Brien")
+    assert (preview["situation"], preview["operation"]) == ("absent", "create")
+    assert preview["resource"]["name"]["givenName"] == 'Zoë "Z"'
+    (result,) = world.run("provision", "zoe@example.test")
+    assert (result["user"], result["operation"], result["outcome"]) == (uuid, "create", "done")
+    assert result["scim_id"] == world.accounts("main")[uuid]["id"]
+    assert world.run("preview", uuid)["situation"] == "confirmed"
+    assert [row["externalId"] for row in world.run("remote", "Zoë O'Brien")] == [uuid]
+    world.site.edit(uuid, department=None)
+    (result,) = world.run("provision", uuid)
+    assert result["changes"] == [f"{ENTERPRISE}:department"]
+    assert_in_step_of(world, uuid)
+
+
+def assert_in_step_of(world: Pipeline, uuid: str) -> None:
+    assert shown(world.accounts("main")[uuid]) == expected(site_users(world)[uuid])
+
+
+def test_a_renamed_user_keeps_the_account(world):
+    uuid = world.site.add_user("before", "rename@example.test")
+    world.run("provision", uuid)
+    scim_id = world.accounts("main")[uuid]["id"]
+    world.site.edit(uuid, name="after", mail="Renamed@Example.test")
+    world.run("provision", uuid)
+    account = world.accounts("main")[uuid]
+    assert (account["id"], account["userName"]) == (scim_id, "after")
+    assert_in_step_of(world, uuid)
+
+
+def test_a_user_made_anew_with_an_old_name_is_somebody_else(world):
+    old = world.site.add_user("phoenix", "phoenix@example.test")
+    world.run("provision", old)
+    scim_id = world.accounts("main")[old]["id"]
+    world.site.delete(old)
+    new = world.site.add_user("phoenix", "phoenix@example.test")
+    world.run("sync", code=None)
+    world.until(lambda: new in world.accounts("main") and old not in world.accounts("main"), 60)
+    assert world.accounts("main")[new]["id"] != scim_id
+
+
+def test_blocked_and_unblocked(world):
+    uuid = world.site.add_user("blocky", "blocky@example.test")
+    world.run("provision", uuid)
+    world.site.block(uuid)
+    assert world.run("provision", uuid)[0]["operation"] == "deactivate"
+    assert world.accounts("main")[uuid]["active"] is False
+    world.site.unblock(uuid)
+    world.site.edit(uuid, first_name="Back")
+    assert world.run("provision", uuid)[0]["operation"] == "update"
+    assert_in_step_of(world, uuid)
+
+
+def test_leaving_scope_and_coming_back(world):
+    uuid = world.site.add_user("scoped", "scoped@example.test")
+    world.run("provision", uuid)
+    world.site.edit(uuid, roles=["left"])
+    world.run("sync")
+    assert world.accounts("main")[uuid]["active"] is False
+    world.site.edit(uuid, roles=["editor"])
+    world.run("sync")
+    assert_in_step_of(world, uuid)
+
+
+def test_accounts_that_are_there_already_are_taken_over_and_never_doubled(world):
+    uuid = world.site.add_user("settled", "settled@example.test", first_name="New")
+    body = {
+        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
+        "userName": "Settled",
+        "nickName": "kept",
+    }
+    world.http(
+        "POST", "main", "/Users", json={**body, "emails": [{"type": "home", "value": "home@example.test"}]}
+    )
+    (result,) = world.run("provision", uuid)
+    assert (result["operation"], result["outcome"]) == ("update", "done")
+    account = world.accounts("main")[uuid]
+    assert account["nickName"] == "kept"
+    assert {each["value"] for each in account["emails"]} == {"home@example.test", "settled@example.test"}
+
+
+def test_an_account_with_another_external_id_is_refused_and_explained(world):
+    uuid = world.site.add_user("claimed", "claimed@example.test")
+    body = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "claimed"}
+    made = world.http("POST", "main", "/Users", json={**body, "externalId": "somebody-else"}).json()
+    (result,) = world.run("provision", uuid, code=1)
+    assert result["outcome"] == "failed"
+    (letter,) = [each for each in world.run("dead-letters", "list") if each["user"] == uuid]
+    assert "externalId" in letter["detail"]
+    world.http("DELETE", "main", f"/Users/{made['id']}")
+    assert world.run("dead-letters", "retry", uuid)["users"] == 1
+    world.until(lambda: uuid in world.accounts("main"))
+    world.until(lambda: uuid not in [each["user"] for each in world.run("dead-letters", "list")])
+
+
+def test_drift_is_repaired_and_orphans_wait_for_a_person(world):
+    uuid = world.site.add_user("drifter", "drifter@example.test", first_name="Right")
+    lost = world.site.add_user("vanished", "vanished@example.test")
+    world.run("sync", code=None)
+    account = world.accounts("main")[uuid]
+    world.http(
+        "PUT",
+        "main",
+        f"/Users/{account['id']}",
+        json={**account, "name": {**account["name"], "givenName": "Wrong"}},
+    )
+    world.http("DELETE", "main", f"/Users/{world.accounts('main')[lost]['id']}")
+    orphan = "0c000000-0000-4000-8000-00000000000c"
+    body = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "orphan", "active": True}
+    world.http("POST", "main", "/Users", json={**body, "externalId": orphan})
+    result = world.run("sync", "--verify", code=None)
+    assert uuid in result["verified"]["drifted"]
+    assert lost in result["verified"]["missing"]
+    assert_in_step_of(world, uuid)
+    assert_in_step_of(world, lost)
+    assert [each["user"] for each in world.run("held", "list")] == [orphan]
+    assert orphan in world.accounts("main")
+    assert world.run("held", "approve", orphan)["users"] == 1
+    world.until(lambda: orphan not in world.accounts("main"))
+
+
+def test_losing_redis_doubles_nobody_and_writes_nothing(world):
+    world.run("sync", code=None)
+    world.until(lambda: world.run("status")["targets"]["main"]["pending"] == 0)
+    before = world.accounts("main")
+    world.redis().flushall()
+    world.until(lambda: world.run("status")["workers"] >= 2)
+    result = world.run("sync", code=None)
+    after = world.accounts("main")
+    assert {key: each.get("meta", {}).get("version") for key, each in after.items()} == {
+        key: each.get("meta", {}).get("version") for key, each in before.items()
+    }
+    assert (result["created"], result["updated"], result["deactivated"], result["deleted"]) == (0, 0, 0, 0)
+    assert world.run("sync", code=None)["requests"] == 0
+
+
+def test_no_value_and_no_token_is_in_redis_or_in_the_logs(world):
+    canary = "canary-7f3a"
+    uuid = world.site.add_user(canary, f"{canary}@example.test", first_name=canary, department=canary)
+    world.run("provision", uuid)
+    world.http(
+        "POST",
+        "main",
+        "/Users",
+        json={
+            "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
+            "userName": f"{canary}2",
+            "externalId": "x",
+        },
+    )
+    other = world.site.add_user(f"{canary}2", f"{canary}2@example.test")
+    world.run("provision", other, code=1)
+    log = (world.folder / "processes.log").read_text()
+    assert uuid in log
+    assert canary not in log
+    assert TOKEN not in log
+    client = world.redis()
+    for key in client.scan_iter(count=1000):
+        dumped = client.dump(key) or b""
+        assert canary.encode() not in dumped, key
+        assert TOKEN.encode() not in dumped, key
+    command_lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    ours = [line for line in command_lines.splitlines() if "cli.main" in line or "workers.main" in line]
+    assert ours
+    assert all(TOKEN not in line for line in ours)

@@ -1,0 +1,182 @@
+"""The real thing for e2e tests: real processes (dramatiq's CLI, Valkey, a SCIM server over HTTP) on a real site."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redis
+
+from cli.demo.site import DrupalSite
+from state.embedded import socket_path
+from tests.support.databases import fresh_database
+
+TOKEN = "e2e-token"
+WAIT_SECONDS = 25
+
+MAPPING = """
+[targets.{name}.mapping]
+userName = "name"
+externalId = "uuid"
+active = "status"
+displayName = "name"
+'name.givenName' = "field_first_name"
+'name.familyName' = "field_last_name"
+'emails[type eq "work"].value' = "mail | lower"
+'urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department' = "field_department"
+userType = "'staff' if 'editor' in roles else 'member'"
+title = "field_interests | join(', ')"
+"""
+
+
+@dataclass
+class Pipeline:
+    """A site, a folder with scimpipe.toml, and processes. base: the SCIM server's address without a tenant."""
+
+    site: DrupalSite
+    folder: Path
+    address: Callable[[str], str]
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, *commands: str) -> None:
+        log = (self.folder / "processes.log").open("ab")
+        for command in commands:
+            self.processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "cli.main", *command.split()],
+                    env=self.environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                )
+            )
+        log.close()
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self.processes.clear()
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "SCIMPIPE_CONFIG": str(self.folder / "scimpipe.toml"), "E2E_TOKEN": TOKEN}
+
+    def run(self, *arguments: str, code: int | None = 0) -> Any:
+        """A command with --json: its document. code: the exit code expected; None: any."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments, "--json"],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert code is None or done.returncode == code, (
+            f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
+        assert done.stdout, f"{arguments}: {done.returncode}\n{done.stderr}"
+        return json.loads(done.stdout)
+
+    def accounts(self, target: str) -> dict[str, dict[str, Any]]:
+        """What exists on the target, by externalId (else userName), read without any code of ours."""
+        found: dict[str, dict[str, Any]] = {}
+        start = 1
+        while True:
+            page = self.http("GET", target, f"/Users?startIndex={start}&count=100").json()
+            resources = page.get("Resources") or []
+            for resource in resources:
+                key = resource.get("externalId") or resource["userName"]
+                assert key not in found, f"two accounts for {key}"
+                found[key] = resource
+            start += len(resources)
+            if not resources or start > page["totalResults"]:
+                return found
+
+    def http(self, method: str, target: str, path: str, **options: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/scim+json"}
+        answer = httpx.request(method, self.address(target) + path, headers=headers, **options)
+        assert answer.status_code < 300, answer.text
+        return answer
+
+    def until(self, condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, (self.folder / "processes.log").read_text()[-3000:]
+            time.sleep(0.1)
+
+    def redis(self) -> redis.Redis:
+        return redis.Redis(unix_socket_path=str(socket_path(self.folder / ".scimpipe")))
+
+    def workers_ready(self) -> None:
+        self.until(lambda: self.run("status")["workers"] >= 2)
+
+
+@contextmanager
+def pipeline(
+    kind: str, folder: Path, targets: Mapping[str, str], address: Callable[[str], str], people: int = 0
+) -> Iterator[Pipeline]:
+    """targets: name -> the rest of its section. Starts nothing but the site's database."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        url = stack.enter_context(fresh_database(kind, folder))
+        site = DrupalSite.create(url)
+        stack.callback(site.close)
+        if people:
+            site.populate(people)
+        text = [f'[drupal]\nkind = "database"\nurl = "{url}"\npoll_seconds = 0.5\n']
+        for name, rest in targets.items():
+            text.append(
+                f'[targets.{name}]\nbase_url = "{address(name)}"\ntoken = {{ env = "E2E_TOKEN" }}\n{rest}'
+            )
+            text.append(MAPPING.format(name=name))
+        (folder / "scimpipe.toml").write_text("\n".join(text), encoding="utf-8")
+        running = Pipeline(site, folder, address)
+        stack.callback(running.stop)
+        yield running
+
+
+@contextmanager
+def scim2_server(folder: Path, tenants: list[str]) -> Iterator[Callable[[str], str]]:
+    """The real scim2-server, one tenant a target. Gives target name -> base URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        str(Path(sys.executable).with_name("scim2-server")),
+        "--port",
+        str(port),
+        "--bearer-token",
+        TOKEN,
+    ]
+    for tenant in tenants:
+        command += ["--tenant", tenant]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "scim2-server did not start"
+                time.sleep(0.05)
+        yield lambda tenant: f"http://127.0.0.1:{port}/{tenant}/v2"
+    finally:
+        server.kill()
+        server.wait()
