@@ -20,6 +20,8 @@ scimpipe:{T}:run         string  id of the run under way or last
 scimpipe:{T}:run:R       hash    counters, cursor and times of a full sync
 scimpipe:{T}:run:R:users set     users the run still waits for
 scimpipe:{T}:changes     hash    change detection: watermark and the ids seen at it
+scimpipe:{T}:rate        string  ms of the last moment taken by a request, where a rate is set; expires
+scimpipe:{T}:scanner     string  who scans for a full sync; expires
 scimpipe:key             string  32 random bytes (hex): the key of all digests
 scimpipe:process:ID      string  a process that is alive; expires
 scimpipe:leader:NAME     string  who leads; expires

@@ -20,6 +20,7 @@ from state.connection import open_redis
 from state.gate import Gate
 from state.keys import SOURCE
 from state.links import digest_key
+from state.rate import Rate
 from state.target_state import TargetState
 from workers.throttle import Throttle
 
@@ -90,7 +91,9 @@ class Runtime:
 
     def _open(self, name: str, state: TargetState, key: bytes, before: TargetWork | None) -> TargetWork:
         settings, compiled = self.settings.targets[name], self.compiled[name]
-        throttle = Throttle(settings.limits.concurrency)
+        per_second = settings.limits.requests_per_second
+        pace = Rate(self.redis, name, per_second) if per_second > 0 else None
+        throttle = Throttle(settings.limits.concurrency, pace)
         target = before.target if before else open_target(settings, quirks=state.quirks, limiter=throttle)
         ports = Ports(self.reader, target, state.links, state.intents, state.guard, state.rewritten)
         # Jitter needs no cryptography.

@@ -9,16 +9,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 START = 8
 PUSHED_BACK = frozenset({429, 503})
 
 
-class Throttle:
-    """An adaptive semaphore. limit: the most the operator allows (limits.concurrency)."""
+class Pace(Protocol):
+    async def wait_seconds(self) -> float:
+        """How long the next request has to wait (state.rate)."""
 
-    def __init__(self, limit: int) -> None:
+
+class Throttle:
+    """An adaptive semaphore. limit: the most the operator allows (limits.concurrency); pace: the rate all workers
+    share, None without one.
+    """
+
+    def __init__(self, limit: int, pace: Pace | None = None) -> None:
         self._most = limit
+        self._pace = pace
         self._allowed = float(min(START, limit))
         self._under_way = 0
         self._waiting: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
@@ -37,6 +46,8 @@ class Throttle:
             await turn
         self._under_way += 1
         try:
+            if self._pace is not None:
+                await asyncio.sleep(await self._pace.wait_seconds())
             yield
         finally:
             self._under_way -= 1

@@ -8,13 +8,13 @@ import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import make_url, text
 
 from config.settings import DrupalDatabaseSettings, Secret
 from drupal.database import DatabaseReader
-from drupal.database_engine import nocase_utf8
 from provisioning.errors import SourceUnreadable
 from tests.support.databases import KINDS, administrator, fresh_database, require, server_url
 from tests.support.site_fixture import TRAP_USERS, trap_site
@@ -204,10 +204,10 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
 
 def test_a_path_with_marks_of_a_uri_in_it_is_a_path(tmp_path: Path) -> None:
     with trap_site("sqlite", tmp_path) as (url, _):
-        odd = Path(database_of(url)).rename(tmp_path / "50%41 of a#b.sqlite")
+        odd = Path(database_of(url)).rename(tmp_path / "50%41 of a?b#c.sqlite")
 
         async def run() -> str:
-            reader = DatabaseReader(DrupalDatabaseSettings(url=f"sqlite:///{odd}"), frozenset())
+            reader = DatabaseReader(DrupalDatabaseSettings(url=f"sqlite:///{quote(str(odd))}"), frozenset())
             try:
                 return await reader.verify()
             finally:
@@ -217,14 +217,15 @@ def test_a_path_with_marks_of_a_uri_in_it_is_a_path(tmp_path: Path) -> None:
 
 
 def test_a_locked_site_is_busy_and_not_empty(tmp_path: Path) -> None:
-    with trap_site("sqlite", tmp_path) as (url, _):
-        with closing(sqlite3.connect(database_of(url), isolation_level=None)) as drupal:
-            drupal.create_collation("NOCASE_UTF8", nocase_utf8)
-            # Without the write-ahead log, as a site may be configured: then readers wait for writers.
-            drupal.execute("PRAGMA journal_mode=DELETE")
-            drupal.execute("BEGIN EXCLUSIVE")
+    with (
+        trap_site("sqlite", tmp_path) as (url, _),
+        closing(sqlite3.connect(database_of(url), isolation_level=None)) as drupal,
+    ):
+        # Without the write-ahead log, as a site may be configured: then readers wait for writers.
+        drupal.execute("PRAGMA journal_mode=DELETE")
+        drupal.execute("BEGIN EXCLUSIVE")
 
-            assert "is busy" in told(f"{url}?timeout=0.1")
+        assert "is busy" in told(f"{url}?timeout=0.1")
 
 
 @pytest.mark.parametrize(
