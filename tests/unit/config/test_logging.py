@@ -1,0 +1,72 @@
+"""Log lines hold names and codes; nobody's data forges them."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from config.logging import EVENTS, configure, get_logger
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def lines():
+    stream = io.StringIO()
+    configure(stream, json=True)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logging.getLogger().handlers.clear()
+
+
+def test_a_line_is_json_with_event_level_and_time(lines):
+    get_logger("worker").info("user_provisioned", target="acme", changes=["userName"])
+    (line,) = lines()
+    assert (line["event"], line["level"], line["changes"]) == ("user_provisioned", "info", ["userName"])
+    assert line["at"].endswith("Z")
+
+
+def test_an_exception_shows_its_class_and_place_and_neither_text_nor_locals(lines):
+    secret_local = "canary-local"
+    try:
+        raise ValueError(f"canary-text {secret_local}")
+    except ValueError:
+        get_logger("worker").exception("unexpected_error")
+        logging.getLogger("dramatiq.worker").exception("Failed to process message")
+    for line in lines():
+        assert line["error"] == "ValueError"
+        assert "test_logging.py" in line["error_at"][-1]
+        assert "canary" not in json.dumps(line)
+
+
+def test_control_characters_are_written_out(lines):
+    get_logger("worker").info("user_skipped", detail='x\n{"event": "forged"}\x1b[31m\u202e')
+    (line,) = lines()
+    assert line["detail"] == 'x\\u000a{"event": "forged"}\\u001b[31m\\u202e'
+
+
+def test_libraries_that_log_urls_are_quiet(lines):
+    logging.getLogger("httpx").info("HTTP Request: GET https://x/Users?filter=canary")
+    assert lines() == []
+
+
+def test_every_event_is_documented_and_every_documented_event_exists():
+    documented = set(
+        re.findall(
+            r"^\| `(\w+)` \| (?:info|warning|error) \|", (ROOT / "docs/logs.md").read_text(), re.MULTILINE
+        )
+    )
+    assert documented == EVENTS
+
+
+def test_the_code_emits_no_other_event():
+    source = "".join(
+        path.read_text() for folder in ("workers", "producers") for path in (ROOT / folder).glob("*.py")
+    )
+    emitted = set(re.findall(r'log\.(?:info|warning|error|exception)\(\s*"(\w+)"', source))
+    assert emitted
+    assert emitted <= EVENTS
