@@ -96,7 +96,6 @@ def preview(
                 all_of_it.reader,
                 all_of_it.target(name),
                 state.links,
-                state.intents,
                 state.guard,
                 state.rewritten,
             )

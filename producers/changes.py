@@ -130,7 +130,11 @@ class ChangeDetection:
         done = self._compiled.gone_fingerprint(await self._digest_key())
         gone: set[str] = set()
         async for links in self._state.links.scan():
-            gone |= {user for user, link in links.items() if link.has_account and link.fingerprint != done}
+            gone |= {
+                user
+                for user, link in links.items()
+                if (link.has_account or link.in_doubt) and link.fingerprint != done
+            }
         if gone:
             async for page in self._reader.ids():
                 gone.difference_update(ref.uuid for ref in page)

@@ -20,9 +20,7 @@ AT_ONCE = 16
 async def plan_all(opened: Opened, name: str) -> tuple[int, int, list[Preview]]:
     """Users scanned, users unchanged, and what would happen to each of the others."""
     state = opened.state(name)
-    ports = Ports(
-        opened.reader, opened.target(name), state.links, state.intents, state.guard, state.rewritten
-    )
+    ports = Ports(opened.reader, opened.target(name), state.links, state.guard, state.rewritten)
     settings = opened.settings.targets[name]
     reconciler = Reconciler(settings, opened.compiled[name], await opened.key(), ports, random.random)
     sync = await opened.full_sync(name)

@@ -65,7 +65,8 @@ class Verification:
         missing = [user for scim_id, (user, _) in links.items() if scim_id not in listed]
         by_user = dict(links.values())
         for user in [*drifted, *missing]:
-            await self.state.links.put(user, replace(by_user[user], fingerprint="", digests={}, version=None))
+            link = replace(by_user[user], version=None)
+            await self.state.links.put(user, link.doubting(link.digests))
         orphans = await self._orphans(strangers)
         held = await self._hold(orphans)
         return Verified(len(accounts), tuple(drifted), tuple(missing), len(orphans), held)

@@ -6,8 +6,8 @@ values live in `SourceUser.values`, `Desired.attributes` and `RemoteUser.resourc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -94,13 +94,18 @@ class Source:
     fingerprint: str
 
 
+# Equals no digest.
+DOUBT = "?"
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """What we remember of one user on one target: ids and digests, no values (DESIGN 1.4).
 
     scim_id: the account's id; "" records that the user was looked for and rightly has no account.
     version: the ETag last seen, for If-Match. fingerprint: keyed digest of everything the decision read.
-    digests: SCIM path -> short keyed digest of the value last sent. active: False after a deactivation.
+    digests: SCIM path -> short keyed digest of the value last sent, or DOUBT where a request is under way whose answer
+    may be lost. active: False after a deactivation.
     """
 
     scim_id: str
@@ -112,6 +117,19 @@ class Link:
     @property
     def has_account(self) -> bool:
         return bool(self.scim_id)
+
+    @property
+    def in_doubt(self) -> bool:
+        """A request was written down whose answer was not: the target may have acted on it."""
+        return DOUBT in self.digests.values()
+
+    @property
+    def content_known(self) -> bool:
+        return bool(self.digests) and not self.in_doubt
+
+    def doubting(self, paths: Iterable[str]) -> Link:
+        """The link as it is written before a request that sets or removes these paths (DESIGN 1.5)."""
+        return replace(self, fingerprint="", digests={**self.digests, **dict.fromkeys(paths, DOUBT)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,10 +111,12 @@ def _qualified(
     if len(found) > 1:
         return Refuse(f"{len(found)} accounts on the target match this user; remove or rename all but one")
 
-    return _adopt(source, desired, found[0], policy)
+    return _adopt(source, desired, link, found[0], policy)
 
 
-def _adopt(source: Source, desired: Desired, candidate: Candidate, policy: Policy) -> Decision:
+def _adopt(
+    source: Source, desired: Desired, link: Link | None, candidate: Candidate, policy: Policy
+) -> Decision:
     account = candidate.account
 
     # The account is another Drupal user's: never taken, whatever the policy.
@@ -143,7 +145,7 @@ def _adopt(source: Source, desired: Desired, candidate: Candidate, policy: Polic
             f'account {account.scim_id} matches, but adopt = "never"; give it this user\'s externalId or allow adoption'
         )
 
-    changes = _changes(desired, None, account, policy)
+    changes = _changes(desired, link, account, policy)
     if not changes:
         return LinkOnly(account)
     return Update(account.scim_id, account.version, changes, adopted=account)
@@ -155,15 +157,15 @@ def _unqualified(
     leaver = policy.leaver(source.presence)
 
     # Looked for before, and rightly without an account.
-    if link is not None and not link.has_account:
+    if link is not None and not link.has_account and not link.in_doubt:
         return Nothing("no account, and none is due")
 
-    if link is not None:
+    if link is not None and link.has_account:
         account = found[0].account if found else None
         active = account.active if account else link.active
         return _leave(link.scim_id, link.version, active, leaver, adopted=None)
 
-    # Links may have been lost: an account that carries this user's externalId is still ours. Any other match is
+    # Links may have been lost, or the answer to a create: an account that carries this user's externalId is still ours. Any other match is
     # not: a name alone never deactivates or deletes anybody.
     external_id = claimed_id(source, policy)
     if external_id is None or "externalId" not in policy.matching:

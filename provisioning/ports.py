@@ -101,16 +101,6 @@ class Links(Protocol):
         """The uuid of the user linked to an account."""
 
 
-class Intents(Protocol):
-    """Creates that may have been sent (DESIGN 1.5)."""
-
-    async def note(self, user: str) -> None: ...
-
-    async def noted(self, user: str) -> bool: ...
-
-    async def clear(self, user: str) -> None: ...
-
-
 class Rewritten(Protocol):
     """Names of attributes this target drops or rewrites: told to people, never fought over (DESIGN 5.3)."""
 
@@ -148,6 +138,5 @@ class Ports:
     reader: SourceReader
     target: Target
     links: Links
-    intents: Intents
     guard: Guard
     rewritten: Rewritten

@@ -8,7 +8,7 @@ goes round again, a few times at most; retrying later belongs to the queue (DESI
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from config.settings import SWITCHABLE, OperationName, TargetSettings
@@ -43,6 +43,7 @@ from provisioning.ports import Lease, Ports
 from provisioning.reporting import Reporter
 
 ROUNDS = 5
+_NO_ACCOUNT = Link(scim_id="", version=None, fingerprint="", digests={}, active=False)
 WAIT_SECONDS = 15.0
 
 
@@ -109,7 +110,7 @@ class _Attempt:
         policy = await self.reconciler.policy()
         decision: op.Decision = op.Nothing("")
         # An account whose content we do not know is read first, just as one that changed under our hands.
-        unknown = self.link is not None and self.link.has_account and not self.link.digests
+        unknown = self.link is not None and self.link.has_account and not self.link.content_known
         surprise: ProvisioningError | None = Superseded("content unknown") if unknown else None
         for _ in range(ROUNDS):
             try:
@@ -196,7 +197,7 @@ class _Attempt:
         if link is None or not link.has_account:
             await self._remember_absence()
             return self.reporter.report(OperationName.NONE, OutcomeName.UNCHANGED, detail=reason)
-        if link.fingerprint != self.source.fingerprint or not link.digests:
+        if link.fingerprint != self.source.fingerprint or not link.content_known:
             await self._remember(link.scim_id, link.version, active=self._known_active(link))
         return self.reporter.report(
             OperationName.NONE, OutcomeName.UNCHANGED, detail=reason, scim_id=link.scim_id
@@ -215,13 +216,12 @@ class _Attempt:
 
     async def _create(self) -> Result:
         desired = self._desired()
-        await self.ports.intents.note(self.job.user)
+        sent = {**desired.attributes, **desired.on_create}
+        await self._write_down(_NO_ACCOUNT, desired.attributes)
         self._still_ours()
         account = await self.ports.target.create(new_resource(desired))
-        sent = {**desired.attributes, **desired.on_create}
         detail = await self._note_rewritten(sent, account)
         await self._remember(account.scim_id, account.version, active=account.active)
-        await self.ports.intents.clear(self.job.user)
         return self.reporter.report(
             OperationName.CREATE,
             OutcomeName.DONE,
@@ -233,14 +233,13 @@ class _Attempt:
     async def _update(self, operation: op.Update) -> Result:
         if operation.adopted is not None:
             await self._claim(operation.adopted)
+        await self._write_down(self.link, operation.changes.names)
         self._still_ours()
         answer = await self.ports.target.update(
             operation.scim_id, operation.changes, self._desired(), operation.version
         )
         detail = await self._note_rewritten(operation.changes.set, answer)
         await self._remember(operation.scim_id, answer.version if answer else None, active=True)
-        if operation.adopted is not None:
-            await self.ports.intents.clear(self.job.user)
         return self.reporter.report(
             OperationName.UPDATE,
             OutcomeName.DONE,
@@ -255,20 +254,26 @@ class _Attempt:
         if withheld is not None:
             outcome = OutcomeName.SKIPPED if withheld.rejected else OutcomeName.HELD
             return self.reporter.report(name, outcome, detail=withheld.reason, scim_id=operation.scim_id)
-        self._still_ours()
         if isinstance(operation, op.Delete):
+            self._still_ours()
             await self.ports.target.delete(operation.scim_id)
             await self._remember_absence()
-            await self.ports.intents.clear(self.job.user)
             return self.reporter.report(name, OutcomeName.DONE, scim_id=operation.scim_id)
         if operation.adopted is not None:
             await self._claim(operation.adopted)
         changes = Changes(set={"active": False})
+        await self._write_down(self.link, changes.names)
+        self._still_ours()
         answer = await self.ports.target.update(operation.scim_id, changes, None, operation.version)
         await self._remember(operation.scim_id, answer.version if answer else None, active=False)
         return self.reporter.report(name, OutcomeName.DONE, scim_id=operation.scim_id, changes=changes.names)
 
     # -- remembering -----------------------------------------------------------------------------------------
+
+    async def _write_down(self, link: Link | None, paths: Iterable[str]) -> None:
+        """Before a request: what it is about to change is in doubt until its answer is there."""
+        if link is not None:
+            await self.ports.links.put(self.job.user, link.doubting(paths))
 
     async def _claim(self, account: RemoteUser) -> None:
         """Takes an account found by matching for this user before anything is sent to it, so that two users can
@@ -277,7 +282,9 @@ class _Attempt:
         owner = await self.ports.links.owner(account.scim_id)
         if owner is not None and owner != self.job.user:
             await self.ports.links.drop(owner)
-        claim = Link(account.scim_id, account.version, fingerprint="", digests={}, active=account.active)
+        # What an unanswered create may have set stays known as ours.
+        doubts = self.link.digests if self.link else {}
+        claim = Link(account.scim_id, account.version, fingerprint="", digests=doubts, active=account.active)
         if not await self.ports.links.put(self.job.user, claim):
             raise Permanent(f"account {account.scim_id} was taken by another Drupal user at the same moment")
         self.link = claim
@@ -294,8 +301,7 @@ class _Attempt:
         if self.source.presence is Presence.GONE:
             await self.ports.links.drop(self.job.user)
             return
-        none = Link(scim_id="", version=None, fingerprint=self.source.fingerprint, digests={}, active=False)
-        await self.ports.links.put(self.job.user, none)
+        await self.ports.links.put(self.job.user, replace(_NO_ACCOUNT, fingerprint=self.source.fingerprint))
 
     def _sent_digests(self, *, active: bool) -> Mapping[str, str]:
         """Digests of what the account holds now: all that is mapped for a user in scope; for one who left, what

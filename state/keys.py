@@ -11,7 +11,6 @@ scimpipe:{T}:rejected    hash    user -> operation a person has rejected
 scimpipe:{T}:result:U    string  the last result of a user somebody waits for; expires after an hour
 scimpipe:{T}:links       hash    user -> link (compact text)
 scimpipe:{T}:owners      hash    SCIM id -> user
-scimpipe:{T}:intents     hash    user -> ms of a create that may have been sent
 scimpipe:{T}:quirks      set     what was learned of the target
 scimpipe:{T}:removals    zset    user:operation -> ms: removals of the last hour
 scimpipe:{T}:gate        hash    throttled_until, failures, paused, quarantined, since, probe_at, probe_wait

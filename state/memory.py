@@ -1,4 +1,4 @@
-"""Small things remembered of a target: creates that may have been sent, and what was learned of its manners."""
+"""What was learned of a target's manners."""
 
 from __future__ import annotations
 
@@ -11,23 +11,6 @@ from state.keys import key
 _REWRITTEN = "rewritten:"
 # What other workers learn is seen after this long; what this one learns, at once.
 _STALE_SECONDS = 30.0
-
-
-class IntentStore:
-    """provisioning.ports.Intents: written before a create is sent, cleared after the link is written."""
-
-    def __init__(self, redis: Redis, target: str) -> None:
-        self._redis = redis
-        self._key = key(target, "intents")
-
-    async def note(self, user: str) -> None:
-        await self._redis.hset(self._key, user, round(time.time() * 1000))
-
-    async def noted(self, user: str) -> bool:
-        return bool(await self._redis.hexists(self._key, user))
-
-    async def clear(self, user: str) -> None:
-        await self._redis.hdel(self._key, user)
 
 
 class QuirkStore:

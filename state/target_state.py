@@ -18,7 +18,7 @@ from state.guard import RemovalGuard
 from state.history import History
 from state.ledger import Ledger
 from state.links import LinkStore
-from state.memory import IntentStore, QuirkStore, RewrittenStore
+from state.memory import QuirkStore, RewrittenStore
 from state.runs import Runs
 
 
@@ -29,7 +29,6 @@ class TargetState:
     target: str
     ledger: Ledger
     links: LinkStore
-    intents: IntentStore
     quirks: QuirkStore
     rewritten: RewrittenStore
     guard: RemovalGuard
@@ -46,7 +45,6 @@ class TargetState:
             target=name,
             ledger=Ledger(client, name),
             links=LinkStore(client, name, settings.mapping),
-            intents=IntentStore(client, name),
             quirks=quirks,
             rewritten=RewrittenStore(quirks),
             guard=RemovalGuard(client, name, settings.guard),

@@ -1,7 +1,19 @@
-// A SCIM server on SCIMMY, in memory: node server.mjs --port 0 --token TOKEN. Prints {"port": N} when it is ready.
+// A SCIM server on SCIMMY, accounts in memory: node server.mjs --port 0 --token TOKEN
+// Prints {"port": N} on stdout when it is ready. GET /__store: the accounts as stored. GET /__requests: what was asked.
 //
-// Ways of its own that scimpipe has to live with: `location` is relative, there is no ETag, a 401 has no SCIM error
-// for some clients, and egress gets the parsed filter and has to apply it itself (filter.match).
+// Express 4 on purpose: scimmy-routers turns startIndex and count into numbers by changing request.query, which
+// Express 5 makes anew at each look. There every page would be the first 20 accounts.
+//
+// Manners of SCIMMY that differ from RFC 7644, left as they are because scimpipe has to live with them:
+// - a page beyond the end repeats the first one, instead of being empty (3.4.2.4)
+// - without `count` a page has 20 accounts, and itemsPerPage says what was asked for, not what was given
+// - `eq` compares letter case also for userName, which RFC 7643 4.1.1 calls case-insensitive: a name can be taken
+//   (409) and yet not be found
+// - a filter that cannot be parsed is answered 500, not 400 invalidFilter
+// - PATCH of emails[type eq "work"].value is 400 noTarget, for add as for replace, when there is no such e-mail (3.5.2.1)
+// - PATCH answers 200 with the account, but 204 when nothing changed
+// - `location` has no host, there is no ETag in meta, and 401 has no WWW-Authenticate
+// - attributes of no schema are dropped without a word
 import crypto from "node:crypto";
 import express from "express";
 import SCIMMY from "scimmy";
@@ -11,44 +23,49 @@ const option = (name, fallback) => {
     const at = process.argv.indexOf(`--${name}`);
     return at < 0 ? fallback : process.argv[at + 1];
 };
-const token = option("token", "token");
+const token = option("token");
+if (!token) {
+    console.error("usage: node server.mjs [--port 0] --token TOKEN");
+    process.exit(2);
+}
+
 const users = new Map();
 const requests = [];
 
-SCIMMY.Config.set({ patch: true, filter: { supported: true, maxResults: 200 }, etag: false, bulk: false });
-
+const stored = (id) => {
+    if (!users.has(id)) throw new SCIMMY.Types.Error(404, null, `Resource ${id} not found`);
+    return users.get(id);
+};
 const taken = (id, userName) =>
-    [...users.values()].some((user) => user.id !== id && user.userName?.toLowerCase() === userName?.toLowerCase());
+    [...users.values()].some((user) => user.id !== id && user.userName.toLowerCase() === userName.toLowerCase());
 
-SCIMMY.Resources.declare(SCIMMY.Resources.User, {
-    ingress: (resource, data) => {
-        if (resource.id && !users.has(resource.id)) throw new SCIMMY.Types.Error(404, null, `Resource ${resource.id} not found`);
-        const id = resource.id ?? crypto.randomUUID();
+SCIMMY.Resources.declare(SCIMMY.Resources.User)
+    .extend(SCIMMY.Schemas.EnterpriseUser, false)
+    // POST has no resource.id. PUT and PATCH have one, and bring the whole account.
+    .ingress((resource, data) => {
+        const before = resource.id ? stored(resource.id) : undefined;
+        const id = before?.id ?? crypto.randomUUID();
         if (taken(id, data.userName)) throw new SCIMMY.Types.Error(409, "uniqueness", "userName is taken");
         const now = new Date().toISOString();
-        const created = users.get(id)?.meta?.created ?? now;
-        const kept = JSON.parse(JSON.stringify(data));
-        users.set(id, { ...kept, id, meta: { created, lastModified: now } });
+        // A copy without the getters of SCIMMY's schema objects, which are frozen to this request.
+        const plain = JSON.parse(JSON.stringify(data));
+        users.set(id, { ...plain, id, meta: { created: before?.meta.created ?? now, lastModified: now } });
         return users.get(id);
-    },
-    egress: (resource) => {
-        if (resource.id) {
-            if (!users.has(resource.id)) throw new SCIMMY.Types.Error(404, null, `Resource ${resource.id} not found`);
-            return users.get(resource.id);
-        }
+    })
+    .egress((resource) => {
+        if (resource.id) return stored(resource.id);
         const all = [...users.values()];
         return resource.filter ? resource.filter.match(all) : all;
-    },
-    degress: (resource) => {
-        if (!users.delete(resource.id)) throw new SCIMMY.Types.Error(404, null, `Resource ${resource.id} not found`);
-    },
-});
-SCIMMY.Resources.User.extend(SCIMMY.Schemas.EnterpriseUser, false);
+    })
+    .degress((resource) => {
+        users.delete(stored(resource.id).id);
+    });
 
 const app = express();
 app.get("/__store", (_, response) => response.json([...users.values()]));
 app.get("/__requests", (_, response) => response.json(requests));
 app.use((request, _, next) => {
+    // No query: a filter holds names and addresses.
     requests.push({ method: request.method, path: request.path });
     next();
 });

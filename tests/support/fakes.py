@@ -220,20 +220,6 @@ class FakeLinks:
 
 
 @dataclass
-class FakeIntents:
-    users: set[str] = field(default_factory=set)
-
-    async def note(self, user: str) -> None:
-        self.users.add(user)
-
-    async def noted(self, user: str) -> bool:
-        return user in self.users
-
-    async def clear(self, user: str) -> None:
-        self.users.discard(user)
-
-
-@dataclass
 class FakeGuard:
     budget: int = 10**9
 

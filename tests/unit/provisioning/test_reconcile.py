@@ -25,7 +25,6 @@ from provisioning.ports import Ports
 from provisioning.reconcile import LeaseLostError, Reconciler
 from tests.support.fakes import (
     FakeGuard,
-    FakeIntents,
     FakeLinks,
     FakeRewritten,
     FakeSite,
@@ -69,9 +68,9 @@ class World:
     def __init__(self, **changes: Any) -> None:
         self.settings = settings(**changes)
         self.site, self.target = FakeSite(), FakeTarget()
-        self.links, self.intents, self.guard = FakeLinks(), FakeIntents(), FakeGuard()
+        self.links, self.guard = FakeLinks(), FakeGuard()
         self.rewritten, self.lease = FakeRewritten(), HeldLease()
-        ports = Ports(self.site, self.target, self.links, self.intents, self.guard, self.rewritten)
+        ports = Ports(self.site, self.target, self.links, self.guard, self.rewritten)
         self.reconciler = Reconciler(
             self.settings, compile_target(self.settings), KEY, ports, random=lambda: 0.5
         )
@@ -179,7 +178,7 @@ def test_a_lost_answer_to_a_create_never_makes_a_second_account(world):
     world.target.after = lambda verb: lost_answer() if verb == "create" else None
     first = world.run(ANNA)
     assert (first.outcome, first.retry_after_seconds) == (OutcomeName.PENDING, pytest.approx(1.5))
-    assert world.intents.users == {ANNA}
+    assert world.links.links[ANNA].in_doubt
     world.target.after = lambda verb: None
     second = world.run(ANNA, attempt=2)
     assert second.operation is OperationName.LINK
@@ -392,4 +391,45 @@ def test_the_source_failing_in_the_middle_is_nobodys_removal(world):
     world.site.broken = Transient("unreadable")
     with pytest.raises(Transient):
         world.run(ANNA)
+    assert world.accounts()["anna"]["active"] is True
+
+
+def test_a_value_set_by_a_create_whose_answer_was_lost_is_taken_away_when_it_is_emptied(world):
+    world.target.after = lambda verb: lost_answer() if verb == "create" else None
+    world.run(ANNA)
+    world.target.after = lambda verb: None
+    world.site.edit(ANNA, mail=None)
+    world.run(ANNA, attempt=2)
+    assert "emails" not in world.accounts()["anna"]
+
+
+def test_a_value_set_by_an_update_whose_answer_was_lost_is_taken_away_when_it_is_emptied(world):
+    world.site.edit(ANNA, mail=None)
+    world.run(ANNA)
+    world.site.edit(ANNA, mail="anna@example.test")
+    world.target.after = lambda verb: down() if verb == "update" else None
+    world.run(ANNA)
+    world.target.after = lambda verb: None
+    world.site.edit(ANNA, mail=None)
+    world.run(ANNA, attempt=2)
+    assert "emails" not in world.accounts()["anna"]
+
+
+def test_a_user_who_left_after_an_unanswered_create_leaves_no_active_account(world):
+    world.target.after = lambda verb: lost_answer() if verb == "create" else None
+    world.run(ANNA)
+    world.target.after = lambda verb: None
+    world.site.delete(ANNA)
+    assert world.run(ANNA, attempt=2).operation is OperationName.DEACTIVATE
+    assert world.accounts()["anna"]["active"] is False
+
+
+def test_a_deactivation_whose_answer_was_lost_is_taken_back_when_the_user_returns(world):
+    world.run(ANNA)
+    world.site.edit(ANNA, status=False)
+    world.target.after = lambda verb: down() if verb == "update" else None
+    world.run(ANNA)
+    world.target.after = lambda verb: None
+    world.site.edit(ANNA, status=True)
+    world.run(ANNA, attempt=2)
     assert world.accounts()["anna"]["active"] is True
