@@ -83,7 +83,9 @@ def sync_client(settings: Settings) -> redis.Redis:
 
 def shown(url: str) -> str:
     """A URL as it may be shown: no user, no password, no query."""
-    scheme, _, rest = url.partition("://")
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 

@@ -55,7 +55,11 @@ def act(world: Pipeline, operation: str, trigger: str) -> str:
                     if key not in {"id", "meta"}
                 }
                 world.http("POST", target, "/Users", json=copy)
+                # Any change brings the user up again, and the account is found and linked.
+                world.site.edit(uuid, department="Old")
                 start(world, trigger, target, uuid)
+                linked = ("history", uuid, "--target", target, "--operation", "link")
+                world.until(lambda linked=linked: world.run(*linked))
     if operation == "update":
         world.site.edit(uuid, first_name="After")
     elif operation == "deactivate":

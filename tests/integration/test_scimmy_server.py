@@ -86,9 +86,9 @@ def test_a_rename_to_a_taken_name_is_a_conflict_and_changes_nothing(server, clie
 
 def test_filters_find_by_external_id_and_user_name_and_nobody_else(client):
     created(client, "anna", externalId="x-1")
-    created(client, 'o"neil', externalId="x-2")
+    created(client, "zoë o'neil", externalId="x-2")
     assert found(client, 'externalId eq "x-1"') == ["anna"]
-    assert found(client, 'userName eq "o\\"neil"') == ['o"neil']
+    assert found(client, 'userName eq "zoë o\'neil"') == ["zoë o'neil"]
     assert found(client, 'externalId eq "x-3"') == []
 
 
@@ -156,6 +156,12 @@ def test_deviation_a_name_in_other_letter_case_is_taken_and_yet_not_found(client
     created(client, "Anna")
     assert client.post("/Users", json=user("anna")).status_code == 409
     assert found(client, 'userName eq "anna"') == []
+
+
+def test_deviation_a_quote_in_a_filter_value_is_not_understood(client):
+    created(client, 'o"neil')
+    answer = client.get("/Users", params={"filter": 'userName eq "o\\"neil"'})
+    assert (answer.status_code, answer.json()["scimType"]) == (400, "invalidFilter")
 
 
 @pytest.mark.parametrize("operation", ["add", "replace"])

@@ -9,7 +9,8 @@
 // - without `count` a page has 20 accounts, and itemsPerPage says what was asked for, not what was given
 // - `eq` compares letter case also for userName, which RFC 7643 4.1.1 calls case-insensitive: a name can be taken
 //   (409) and yet not be found
-// - a filter that cannot be parsed is answered 500, not 400 invalidFilter
+// - a quote within a filter value, escaped as RFC 7644 3.4.2.2 wants it, is 400 invalidFilter; other filters that cannot
+//   be parsed are 500
 // - PATCH of emails[type eq "work"].value is 400 noTarget, for add as for replace, when there is no such e-mail (3.5.2.1)
 // - PATCH answers 200 with the account, but 204 when nothing changed
 // - `location` has no host, there is no ETag in meta, and 401 has no WWW-Authenticate

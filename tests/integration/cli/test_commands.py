@@ -1,0 +1,189 @@
+"""What a person sees who mistypes, or whose parts are down: a sentence, an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cli.demo.site import DrupalSite
+
+CONFIG = """
+[redis]
+url = "{redis}"
+[drupal]
+url = "{drupal}"
+[targets.acme]
+base_url = "{target}"
+token = {{ env = "ACME_TOKEN" }}
+scope = "mail"
+[targets.acme.mapping]
+userName = "name"
+externalId = "uuid"
+displayName = "{field}"
+[targets.acme.manual]
+operations = ["create"]
+"""
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    site = DrupalSite.create(f"sqlite:///{tmp_path}/site.sqlite")
+    site.add_user("anna", "anna@example.test")
+    site.close()
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder: Path, redis_url: str) -> Run:
+    def runner(*arguments: str, token: str = "token", **parts: str) -> subprocess.CompletedProcess[str]:
+        known = {
+            "redis": redis_url,
+            "drupal": "sqlite:///site.sqlite",
+            "target": "http://127.0.0.1:9",
+            "field": "name",
+        }
+        (folder / "scimpipe.toml").write_text(CONFIG.format(**{**known, **parts}))
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments],
+            cwd=folder,
+            env={**os.environ, "ACME_TOKEN": token, "PYTHONPATH": str(Path(__file__).parents[3])},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert "Traceback" not in done.stderr + done.stdout, done.stderr
+        return done
+
+    return runner
+
+
+def test_check_reports_every_problem_at_once(run):
+    done = run("check", "--json", field="field_nmae | lowr")
+    document = json.loads(done.stdout)
+    failed = {each["name"]: each["detail"] for each in document["checks"] if not each["ok"]}
+    assert not document["ok"]
+    assert done.returncode == 3
+    assert "cannot be reached" in failed["acme: credentials"]
+    assert "did you mean lower" in failed["acme: mapping"]
+    assert {each["name"] for each in document["checks"] if each["ok"]} >= {"config", "redis", "drupal"}
+
+
+def test_check_names_an_unknown_drupal_field_and_the_nearest(run):
+    done = run("check", "--json", field="field_first_nam")
+    details = [each["detail"] for each in json.loads(done.stdout)["checks"] if not each["ok"]]
+    assert any("field_first_nam" in each and "did you mean field_first_name?" in each for each in details)
+
+
+def test_check_names_an_unset_token(run):
+    done = run("check", "--json", token="")
+    assert "ACME_TOKEN is not set" in done.stdout
+
+
+@pytest.mark.parametrize("command", [["status"], ["users"], ["sync"], ["history"], ["provision", "anna"]])
+def test_redis_that_is_down_is_told(run, command):
+    done = run(*command, redis="redis://127.0.0.1:9/0")
+    assert done.returncode == 3
+    assert "redis://127.0.0.1:9/0 cannot be reached" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["users"], ["provision", "anna"], ["fields"]])
+def test_drupal_that_is_down_is_told(run, command):
+    done = run(*command, drupal="mysql+pymysql://nobody@127.0.0.1:9/none")
+    assert done.returncode == 3
+    assert done.stderr.strip()
+
+
+def test_a_wrong_config_is_usage(run):
+    done = run("status", redis="memcached://x")
+    assert done.returncode == 2
+    assert "redis.url" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["provision", "nobody"], "no Drupal user"),
+        (["provision", "anna", "--operation", "updat"], "did you mean update?"),
+        (["preview", "anna", "--target", "acm"], "did you mean acme?"),
+        (["sync", "acm"], "did you mean acme?"),
+        (["sync"], "targets.acme.scheduled"),
+        (["history", "--since", "yesterday"], "30m, 12h or 7d"),
+        (["history", "--outcome", "good"], "done, unchanged"),
+        (["dead-letters", "retry"], "or --all"),
+        (["held", "approve", "anna", "--all"], "or --all"),
+        (["worker", "--lane", "fast"], "interactive, bulk or both"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_usage_says_what_to_write(run, command, words):
+    done = run(*command)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_waiting_without_a_worker_is_said_at_once_and_the_user_is_enqueued(run):
+    done = run("provision", "anna")
+    assert done.returncode == 4
+    assert "no worker is running" in done.stderr
+    assert json.loads(run("status", "--json").stdout)["targets"]["acme"]["pending"] == 1
+
+
+def test_no_wait_enqueues_and_pause_and_resume_show_in_the_status(run):
+    (row,) = json.loads(run("provision", "anna", "--no-wait", "--json").stdout)
+    assert row["outcome"] == "pending"
+    assert json.loads(run("pause", "acme", "--json").stdout)["health"] == "paused"
+    assert json.loads(run("status", "--json").stdout)["targets"]["acme"]["health"] == "paused"
+    assert json.loads(run("resume", "acme", "--json").stdout)["health"] == "ok"
+
+
+def test_the_script_that_enqueues(run, folder, redis_url):
+    uuid = json.loads(run("users", "anna", "--json").stdout)[0]["user"]
+    done = subprocess.run(
+        [sys.executable, "-m", "producers.manual", "acme", uuid],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, uuid)
+    assert json.loads(run("status", "--json").stdout)["targets"]["acme"]["pending"] == 1
+
+
+def test_init_writes_a_file_that_check_can_read_and_never_over_another(tmp_path):
+    command = [sys.executable, "-m", "cli.main"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    first = subprocess.run(
+        [*command, "init"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert first.returncode == 0
+    assert "MINIORANGE_TOKEN" in first.stdout
+    again = subprocess.run(
+        [*command, "init"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+
+
+def test_help_is_quick_because_it_loads_no_part_of_the_pipeline():
+    code = "import sys, cli.main; print(','.join(m for m in ('redis','httpx','sqlalchemy','dramatiq','scim2_models') if m in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[3]
+    )
+    assert done.stdout.strip() == ""
