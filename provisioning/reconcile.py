@@ -44,7 +44,7 @@ from provisioning.reporting import Reporter
 
 ROUNDS = 5
 _NO_ACCOUNT = Link(scim_id="", version=None, fingerprint="", digests={}, active=False)
-WAIT_SECONDS = 15.0
+WAIT_SECONDS = 5.0
 
 
 class LeaseLostError(Exception):

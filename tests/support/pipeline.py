@@ -17,8 +17,10 @@ from typing import Any
 
 import httpx
 import redis
+from typer.testing import CliRunner
 
 from cli.demo.site import DrupalSite
+from cli.main import app
 from state.embedded import socket_path
 from tests.support.databases import fresh_database
 
@@ -77,18 +79,16 @@ class Pipeline:
         return {**os.environ, "SCIMPIPE_CONFIG": str(self.folder / "scimpipe.toml"), "E2E_TOKEN": TOKEN}
 
     def run(self, *arguments: str, code: int | None = 0) -> Any:
-        """A command with --json: its document. code: the exit code expected; None: any."""
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments, "--json"],
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=120,
+        """A command with --json: its document. code: the exit code expected; None: any. In this process, because
+        starting one for each of some hundred commands takes most of the time; tests/integration/cli starts them.
+        """
+        os.environ["E2E_TOKEN"] = TOKEN
+        config = ["--config", str(self.folder / "scimpipe.toml")]
+        done = CliRunner().invoke(app, [*arguments, "--json", *config])
+        assert code is None or done.exit_code == code, (
+            f"{arguments}: {done.exit_code}\n{done.stdout}\n{done.stderr}"
         )
-        assert code is None or done.returncode == code, (
-            f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        )
-        assert done.stdout, f"{arguments}: {done.returncode}\n{done.stderr}"
+        assert done.stdout, f"{arguments}: {done.exit_code}\n{done.stderr}\n{done.exception!r}"
         return json.loads(done.stdout)
 
     def accounts(self, target: str) -> dict[str, dict[str, Any]]:
