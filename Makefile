@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint format docs lock bench clean
+.PHONY: install demo test lint format docs lock clean
 
 install: $(VENV)/.installed
 
@@ -32,13 +32,13 @@ tests/scimmy/node_modules: tests/scimmy/package-lock.json
 
 test: install lint
 	@$(MAKE) --no-print-directory tests/scimmy/node_modules
-	$(BIN)/pytest -n auto --dist loadgroup
+	$(BIN)/pytest -n auto --dist loadscope
 
 # Generated pages: docs/configuration.md from the settings models.
 docs: install
 	$(BIN)/python -m config.reference > docs/configuration.md
 
-# New pins: resolves pyproject.toml for every platform, with hashes and without any index address.
+# New pins (needs uv): resolves pyproject.toml for every platform, with hashes and without any index address.
 lock:
 	$(PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --upgrade pyproject.toml --group dev --output-file requirements/dev.txt
 	$(PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --constraints requirements/dev.txt pyproject.toml --output-file requirements/run.txt

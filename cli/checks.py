@@ -73,6 +73,8 @@ async def _everything(settings: Settings, names: Sequence[str]) -> list[Check]:
     checks += found
     for name in names:
         checks += await _target(settings, name, fields)
+        if checks[0].ok:
+            checks += await _learned(settings, name)
     return checks
 
 
@@ -164,6 +166,20 @@ def _mapping(name: str, compiled: Any, fields: Any, schemas: Any) -> list[Check]
     sides = "Drupal's fields and " if fields is not None else ""
     theirs = "the target's schemas" if against.from_target else "RFC 7643 (the target shows no schemas)"
     return [Check(f"{name}: mapping", True, f"{len(compiled.entries)} attributes fit {sides}{theirs}")]
+
+
+async def _learned(settings: Settings, name: str) -> list[Check]:
+    """What the target was seen to drop or rewrite: named, and not fought over."""
+    from state.connection import open_redis
+    from state.memory import QuirkStore, RewrittenStore
+
+    client = await open_redis(settings)
+    try:
+        names = await RewrittenStore(QuirkStore(client, name)).names()
+    finally:
+        await client.aclose()
+    words = f"the target does not keep as sent: {', '.join(sorted(names))}; take them out of the mapping, or live with it"
+    return [Check(f"{name}: attributes", True, words)] if names else []
 
 
 def _triggers(settings: Settings, name: str) -> Check:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from provisioning.model import RemoteUser
 from scim.errors import NoAnswer, StatusError, UnusableAnswer, status_error
 from scim.filters import resource_path
-from scim.listing import accounts_of, pages, read_account
+from scim.listing import PAGE, accounts_of, pages, read_account
 from scim.transport import Answer, Transport
 
 # More than one match is already one too many; a few more make the message right.
@@ -71,8 +71,9 @@ class ScimClient:
         """One small page of users: shows address, credential and right to read."""
         _raise_for(await self.transport.request("GET", "/Users", params={"count": 1}))
 
-    def listing(self, *, cursors: bool) -> AsyncIterator[list[RemoteUser]]:
-        return pages(self.transport, cursors=cursors)
+    def listing(self, *, cursors: bool, most: int | None = None) -> AsyncIterator[list[RemoteUser]]:
+        """most: accounts a page, as the target announces it."""
+        return pages(self.transport, cursors=cursors, count=min(PAGE, most or PAGE))
 
     async def _write(
         self, method: str, scim_id: str, body: Mapping[str, Any], version: str | None

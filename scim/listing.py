@@ -30,13 +30,13 @@ def read_account(resource: Any, version: str | None = None) -> RemoteUser | None
     return RemoteUser(str(resource["id"]), version or (str(known) if known else None), resource)
 
 
-async def pages(transport: Transport, *, cursors: bool) -> AsyncIterator[list[RemoteUser]]:
+async def pages(transport: Transport, *, cursors: bool, count: int = PAGE) -> AsyncIterator[list[RemoteUser]]:
     """Every account once. Raises ListingIncomplete and what a request raises."""
     seen: set[str] = set()
     total = 0
     start, cursor = 1, ""
     while True:
-        params: dict[str, str | int] = {"count": PAGE}
+        params: dict[str, str | int] = {"count": count}
         params |= {"cursor": cursor} if cursors else {"startIndex": start}
         answer = _page(await transport.request("GET", "/Users", params=params))
         accounts = accounts_of(answer)

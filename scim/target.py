@@ -28,6 +28,7 @@ from scim.transport import Limiter, Transport, open_http
 
 # A PATCH path that one server refuses with these may still be set by PUT.
 _PATH_REFUSED = {"invalidPath", "noTarget", None}
+_ESCAPED = frozenset('"\\')
 
 
 @contextmanager
@@ -74,7 +75,9 @@ class ScimTarget:
             # Whoever ignores the filter shows others and perhaps, further on, the right one.
             if found or not answered:
                 return found
-        await self._quirks.add(unfiltered(attribute))
+        # A target may stumble over an escaped quote alone, and filter everything else well.
+        if answered is not None or not _ESCAPED & set(value):
+            await self._quirks.add(unfiltered(attribute))
         return await self.find_in_listing(attribute, value)
 
     async def find_in_listing(self, attribute: str, value: str) -> Sequence[RemoteUser]:
@@ -89,7 +92,7 @@ class ScimTarget:
     async def listing(self) -> AsyncIterator[RemotePage]:
         features = await self.features()
         with consequences():
-            async for page in self._client.listing(cursors=features.cursor):
+            async for page in self._client.listing(cursors=features.cursor, most=features.max_results):
                 yield page
 
     async def search(self, text: str, limit: int = 50) -> Sequence[RemoteUser]:

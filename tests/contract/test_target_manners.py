@@ -260,6 +260,33 @@ def test_a_filter_that_cannot_be_believed_is_replaced_by_the_listing_and_remembe
     assert len([request for request in server.requests if "filter" in request.query]) == 1
 
 
+def test_a_target_that_stumbles_over_a_quote_is_not_mistrusted_for_everybody(use):
+    def answer(request):
+        asked = request.query.get("filter", "")
+        return (
+            Answer(400, {"scimType": "invalidFilter"})
+            if "\\" in asked
+            else listing({**ANNA, "userName": 'o"b'})
+        )
+
+    async def body(target):
+        return await target.find("userName", 'o"b')
+
+    quirks = QuirksInMemory()
+    found, _ = use(no_discovery(answer), body, quirks=quirks)
+    assert [account.scim_id for account in found] == [ANNA["id"]]
+    assert asyncio.run(quirks.items()) == frozenset()
+
+
+def test_pages_are_no_larger_than_the_target_announces(use):
+    def answer(request):
+        if request.path == "/ServiceProviderConfig":
+            return Answer(body={"filter": {"supported": True, "maxResults": 5}})
+        return page(request, ACCOUNTS, 5) if int(request.query["count"]) <= 5 else Answer(400)
+
+    assert len(use(answer, collect)[0]) == len(ACCOUNTS)
+
+
 def test_several_matches_are_all_shown(use):
     async def body(target):
         return await target.find("userName", "anna")

@@ -83,14 +83,14 @@ def test_values_come_in_the_order_of_delta_whatever_the_order_of_rows(kind: str,
     with trap_site(kind, tmp_path) as (url, _):
         execute(
             url,
-            "UPDATE user__field_interests SET delta = delta + 10 WHERE delta = 0",
-            # PostgreSQL writes a changed row behind the others.
-            "UPDATE user__field_interests SET revision_id = 3 WHERE delta = 1",
+            "CREATE TABLE shuffled AS SELECT * FROM user__field_interests ORDER BY delta DESC",
+            "DROP TABLE user__field_interests",
+            "ALTER TABLE shuffled RENAME TO user__field_interests",
         )
 
         values = ask(url, lambda reader: reader.read([ZOE]))[ZOE].values
 
-    assert values["field_interests"] == ["Rowing", "Choir", "Chess"]
+    assert values["field_interests"] == ["Chess", "Rowing", "Choir"]
 
 
 def test_a_field_that_is_empty_in_the_own_language_stays_empty(kind: str, tmp_path: Path) -> None:
@@ -257,6 +257,21 @@ def test_without_configuration_the_rows_decide_also_when_they_change_their_mind(
         execute(url, "DROP TABLE config", "DELETE FROM user__field_interests WHERE delta > 0")
 
         assert ask(url, lambda reader: before_and_after(reader, site)) == ("Chess", ["Chess", "Go"])
+
+
+def test_after_an_error_the_fields_are_looked_at_again(kind: str, tmp_path: Path) -> None:
+    """A field that was deleted and made anew in Drupal, for one value this time."""
+
+    async def before_and_after(reader: DatabaseReader, url: str) -> Any:
+        assert (await reader.read([ZOE]))[ZOE].values["field_interests"] == ["Chess", "Rowing", "Choir"]
+        execute(url, "ALTER TABLE user__field_interests RENAME TO old", "DROP TABLE config")
+        with pytest.raises(SourceUnreadable):
+            await reader.read([ZOE])
+        execute(url, "DELETE FROM old WHERE delta > 0", "ALTER TABLE old RENAME TO user__field_interests")
+        return (await reader.read([ZOE]))[ZOE].values["field_interests"]
+
+    with trap_site(kind, tmp_path) as (url, _):
+        assert ask(url, lambda reader: before_and_after(reader, url)) == "Chess"
 
 
 def _make_field(url: str, field: str, column: str, storage: dict[str, Any], value: Any) -> None:
