@@ -1,0 +1,212 @@
+"""Batches on a real Valkey with a target in memory: outages spend no attempt, one bad user harms no other."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import structlog
+
+from config.settings import (
+    GuardSettings,
+    LimitSettings,
+    MappedValue,
+    TargetSettings,
+    Trigger,
+    TriggerSettings,
+)
+from provisioning.errors import (
+    Permanent,
+    SourceIdentityLost,
+    SourceUnreadable,
+    Throttled,
+    Transient,
+    Unauthorized,
+)
+from provisioning.mapping import compile_target
+from provisioning.ports import Ports
+from provisioning.reconcile import Reconciler
+from state.gate import Gate
+from state.keys import SOURCE
+from state.target_state import TargetState
+from tests.support.fakes import FakeRewritten, FakeSite, FakeTarget
+from tests.support.valkey import with_redis
+from workers.batch import Batch
+from workers.runtime import TargetWork
+
+USERS = [f"0e000000-0000-4000-8000-{number:012d}" for number in range(10)]
+ALL = frozenset({"create", "update", "deactivate", "delete"})
+
+
+class Sent:
+    """Where messages go."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[list[str], float | None]] = []
+
+    def enqueue(self, message: Any, *, delay: int | None = None) -> None:
+        self.messages.append((message.args[1], delay))
+
+
+class World:
+    def __init__(self, client: Any) -> None:
+        settings = TargetSettings(
+            name="acme",
+            base_url="https://acme.example",
+            mapping={"userName": MappedValue(value="name"), "externalId": MappedValue(value="uuid")},
+            manual=TriggerSettings(operations=ALL),
+            limits=LimitSettings(max_attempts=3),
+            guard=GuardSettings(),
+        )
+        self.site, self.target, self.sent = FakeSite(), FakeTarget(), Sent()
+        for number, user in enumerate(USERS):
+            self.site.add(user, name=f"user{number}")
+        self.state = TargetState.of(client, self.sent, settings)
+        compiled = compile_target(settings)
+        ports = Ports(self.site, self.target, self.state.links, self.state.guard, FakeRewritten())
+        reconciler = Reconciler(settings, compiled, b"k" * 32, ports, random=lambda: 0.5)
+        work = TargetWork(settings, compiled, self.state, self.target, reconciler)
+        self.source_gate = Gate(client, SOURCE)
+        self.stopping = False
+        self.batch = Batch(
+            work, self.site, self.source_gate, "w", structlog.get_logger(), lambda: self.stopping
+        )
+
+    async def submit(self) -> None:
+        await self.state.submit(USERS, Trigger.MANUAL)
+        self.sent.messages.clear()
+
+    async def attempts(self) -> set[int]:
+        """Of the pending users, once nothing holds them back any more."""
+        await self.state.gate.resume()
+        await self.source_gate.resume()
+        await asyncio.sleep(0)
+        await self.state.ledger.mark_pending(USERS, Trigger.MANUAL)
+        return {job.attempt for job in await self.state.ledger.claim(USERS, "probe", 1)}
+
+
+@pytest.fixture
+def world(redis_url):
+    return lambda body: with_redis(redis_url, lambda client: body(World(client)))
+
+
+def test_each_user_succeeds_or_fails_alone(world):
+    async def body(world):
+        world.site.edit(USERS[3], name=" ")
+        errors = iter([Permanent("400", status_code=400)])
+        world.target.before = lambda verb: next(errors, None) if verb == "create" else None
+        await world.submit()
+        await world.batch.run(USERS, "interactive")
+        letters = await world.state.ledger.dead_letters()
+        assert len(letters) == 2
+        assert len(world.target.accounts) == 8
+        counts = await world.state.ledger.counts()
+        assert (counts.pending, counts.running) == (0, 0)
+
+    world(body)
+
+
+def test_a_user_who_has_to_wait_comes_back_in_a_message_of_its_own(world):
+    async def body(world):
+        errors = iter([Transient("500", status_code=500)])
+        world.target.before = lambda verb: next(errors, None) if verb == "create" else None
+        await world.submit()
+        await world.batch.run(USERS, "interactive")
+        assert len(world.target.accounts) == 9
+        ((users, delay),) = world.sent.messages
+        assert len(users) == 1
+        assert delay == 1500
+
+    world(body)
+
+
+def test_a_rejected_token_quarantines_and_costs_nobody_an_attempt(world):
+    async def body(world):
+        world.target.before = lambda verb: Unauthorized("401", status_code=401)
+        await world.submit()
+        await world.batch.run(USERS, "interactive")
+        assert (await world.state.gate.health()).state == "quarantined"
+        assert (await world.state.ledger.counts()).pending == 10
+        requests = len(world.target.requests)
+        await world.batch.run(USERS, "interactive")
+        assert len(world.target.requests) == requests
+        assert await world.state.ledger.dead_letters() == ()
+        assert await world.attempts() == {1}
+
+    world(body)
+
+
+def test_being_throttled_closes_the_gate_for_everybody_and_costs_no_attempt(world):
+    async def body(world):
+        world.target.before = lambda verb: Throttled("429", status_code=429, retry_after_seconds=60)
+        await world.submit()
+        await world.batch.run(USERS, "interactive")
+        assert (await world.state.gate.health()).throttled_seconds > 50
+        world.target.requests.clear()
+        await world.batch.run(USERS, "interactive")
+        assert world.target.requests == []
+        assert world.sent.messages[-1][1] > 50_000
+        assert await world.attempts() == {1}
+
+    world(body)
+
+
+@pytest.mark.parametrize("error", [SourceUnreadable("down"), SourceIdentityLost("anonymous")])
+def test_an_unreadable_source_plans_nothing_and_costs_no_attempt(world, error):
+    async def body(world):
+        await world.submit()
+        await world.batch.run(USERS, "interactive")
+        world.site.broken = error
+        await world.submit()
+        world.target.requests.clear()
+        await world.batch.run(USERS, "interactive")
+        assert world.target.requests == []
+        assert (await world.state.ledger.counts()).pending == 10
+        assert (await world.source_gate.health()).open is not isinstance(error, SourceIdentityLost)
+        world.site.broken = None
+        assert await world.attempts() == {1}
+
+    world(body)
+
+
+def test_a_worker_that_is_told_to_stop_hands_back_what_it_has_not_begun(world):
+    async def body(world):
+        await world.submit()
+        world.stopping = True
+        await world.batch.run(USERS, "interactive")
+        assert world.target.requests == []
+        counts = await world.state.ledger.counts()
+        assert (counts.pending, counts.running) == (10, 0)
+
+    world(body)
+
+
+def test_a_defect_of_ours_becomes_a_dead_letter_after_all_attempts_and_harms_nobody_else(world):
+    async def body(world):
+        def defect(verb):
+            if verb == "create" and not world.target.accounts:
+                raise KeyError("canary-value")
+
+        world.target.before = defect
+        await world.submit()
+        for _ in range(4):
+            await world.batch.run(USERS[:1], "interactive")
+            await world.state.ledger.mark_pending([], Trigger.MANUAL)
+            await asyncio.sleep(0)
+        (_, delay), *_ = world.sent.messages
+        assert delay > 0
+        assert "canary" not in str(await world.state.ledger.dead_letters())
+
+    world(body)
+
+
+def test_a_paused_target_is_left_alone_and_its_users_stay_pending(world):
+    async def body(world):
+        await world.state.gate.pause()
+        await world.submit()
+        await world.batch.run(USERS, "interactive")
+        assert world.target.requests == []
+        assert (await world.state.ledger.counts()).pending == 10
+
+    world(body)
