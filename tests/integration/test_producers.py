@@ -1,0 +1,304 @@
+"""Change detection, the full sync and the sweeper on a real Valkey, with a site in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import structlog
+
+from config.settings import (
+    GuardSettings,
+    MappedValue,
+    ScheduledSettings,
+    TargetSettings,
+    Trigger,
+    TriggerSettings,
+)
+from producers.changes import ChangeDetection, MarkStore
+from producers.full_sync import FullSync
+from producers.sweep import Sweeper
+from provisioning.errors import SourceUnreadable, Unauthorized
+from provisioning.mapping import compile_target
+from provisioning.model import Link, UserRef
+from state.runs import ScannerLostError
+from state.target_state import TargetState
+from tests.support.fakes import FakeSite, FakeTarget
+from tests.support.valkey import with_redis
+
+USERS = [f"0f000000-0000-4000-8000-{number:012d}" for number in range(20)]
+KEY = b"k" * 32
+ALL = frozenset({"create", "update", "deactivate", "delete"})
+
+
+class Sent:
+    def __init__(self) -> None:
+        self.users: list[str] = []
+
+    def enqueue(self, message: Any, *, delay: int | None = None) -> None:
+        self.users += message.args[1]
+
+
+class World:
+    def __init__(self, client: Any) -> None:
+        settings = TargetSettings(
+            name="acme",
+            base_url="https://acme.example",
+            mapping={"userName": MappedValue(value="name"), "externalId": MappedValue(value="uuid")},
+            scope="'left' not in roles",
+            automatic=TriggerSettings(operations=ALL),
+            scheduled=ScheduledSettings(operations=ALL),
+            guard=GuardSettings(max_removals=5, max_removal_percent=100),
+        )
+        self.now = 1_000_000.0
+        self.site, self.sent = FakeSite(), Sent()
+        for number, user in enumerate(USERS):
+            self.site.add(user, name=f"user{number}", changed=900_000)
+        self.state = TargetState.of(client, self.sent, settings)
+        self.compiled = compile_target(settings)
+        log = structlog.get_logger()
+        self.detection = ChangeDetection(
+            self.state, self.compiled, self.site, MarkStore(client, "acme"), self.key, log, lambda: self.now
+        )
+        self.sync = FullSync(self.state, self.compiled, self.site, KEY, "owner", log)
+
+    async def key(self) -> bytes:
+        return KEY
+
+    async def link_all(self) -> None:
+        """As after a full sync."""
+        users = await self.site.read(USERS)
+        for uuid, user in users.items():
+            print_now = self.compiled.fingerprint(user, KEY)
+            await self.state.links.put(uuid, Link(f"id-{uuid[-3:]}", None, print_now, {"userName": "x"}))
+
+    def edit(self, user: str, changed: int, **values: Any) -> None:
+        self.site.users[user].update({**values, "changed": changed})
+
+    async def run_sync(self) -> Any:
+        run_id, kind = await self.sync.start("scheduled")
+        await self.sync.scan(run_id, kind)
+        return await self.state.runs.get(run_id)
+
+
+@pytest.fixture
+def world(redis_url):
+    return lambda body: with_redis(redis_url, lambda client: body(World(client)))
+
+
+# -- change detection ------------------------------------------------------------------------------------------------
+
+
+def test_the_first_poll_only_takes_its_bearings(world):
+    async def body(world):
+        found = await world.detection.poll()
+        assert (found.changed, found.gone) == ((), ())
+        assert world.sent.users == []
+
+    world(body)
+
+
+def test_a_changed_user_is_submitted_once(world):
+    async def body(world):
+        await world.detection.poll()
+        world.edit(USERS[1], 900_100)
+        assert (await world.detection.poll()).changed == (USERS[1],)
+        assert (await world.detection.poll()).changed == ()
+
+    world(body)
+
+
+def test_a_save_that_was_committed_late_is_found_through_the_overlap(world):
+    async def body(world):
+        await world.detection.poll()
+        world.edit(USERS[1], 900_100)
+        await world.detection.poll()
+        world.edit(USERS[2], 900_095)
+        assert (await world.detection.poll()).changed == (USERS[2],)
+
+    world(body)
+
+
+def test_a_site_whose_clock_is_behind_ours_is_followed_all_the_same(world):
+    async def body(world):
+        world.now = 2_000_000.0
+        await world.detection.poll()
+        world.edit(USERS[1], 900_001)
+        assert (await world.detection.poll()).changed == (USERS[1],)
+
+    world(body)
+
+
+def test_a_user_saved_twice_in_the_running_second_is_seen_again(world):
+    async def body(world):
+        await world.detection.poll()
+        world.now = 1_000_100.0
+        world.edit(USERS[1], 1_000_100)
+        assert (await world.detection.poll()).changed == (USERS[1],)
+        assert (await world.detection.poll()).changed == (USERS[1],)
+        world.now += 10
+        await world.detection.poll()
+        assert (await world.detection.poll()).changed == ()
+
+    world(body)
+
+
+def test_the_mark_never_passes_the_time_its_read_began(world):
+    async def body(world):
+        await world.detection.poll()
+        world.edit(USERS[1], 5_000_000)
+        await world.detection.poll()
+        world.edit(USERS[2], 1_000_010)
+        assert USERS[2] in (await world.detection.poll()).changed
+
+    world(body)
+
+
+def test_a_deleted_user_is_found_by_ids_and_submitted_once(world):
+    async def body(world):
+        await world.link_all()
+        await world.detection.poll()
+        world.site.delete(USERS[3])
+        assert (await world.detection.poll()).gone == (USERS[3],)
+        assert (await world.detection.poll()).gone == ()
+
+    world(body)
+
+
+def test_a_listing_that_fails_loses_nobody_and_moves_no_mark(world):
+    class Broken(FakeSite):
+        async def changed_since(self, since: int) -> Sequence[UserRef]:
+            raise SourceUnreadable("down")
+
+    async def body(world):
+        await world.detection.poll()
+        world.edit(USERS[1], 900_100)
+        world.detection._reader = Broken()
+        with pytest.raises(SourceUnreadable):
+            await world.detection.poll()
+        world.detection._reader = world.site
+        assert (await world.detection.poll()).changed == (USERS[1],)
+
+    world(body)
+
+
+# -- full sync -------------------------------------------------------------------------------------------------------
+
+
+def test_only_who_differs_is_submitted(world):
+    async def body(world):
+        await world.link_all()
+        world.edit(USERS[4], 1, name="renamed")
+        run = await world.run_sync()
+        assert world.sent.users == [USERS[4]]
+        assert (run.counters["scanned"], run.counters["unchanged"]) == (20, 19)
+
+    world(body)
+
+
+def test_a_sync_in_which_nothing_changed_is_done_at_once(world):
+    async def body(world):
+        await world.link_all()
+        run = await world.run_sync()
+        assert run.finished_at is not None
+        assert run.outcome == "done"
+
+    world(body)
+
+
+def test_linked_users_who_are_not_listed_are_submitted_and_nothing_more(world):
+    async def body(world):
+        await world.link_all()
+        world.site.delete(USERS[5])
+        await world.run_sync()
+        assert world.sent.users == [USERS[5]]
+
+    world(body)
+
+
+@pytest.mark.parametrize("how", ["deleted", "blocked", "out of scope"])
+def test_a_sync_that_would_remove_more_than_the_budget_removes_nobody(world, how):
+    async def body(world):
+        await world.link_all()
+        for user in USERS[:6]:
+            if how == "deleted":
+                world.site.delete(user)
+            elif how == "blocked":
+                world.site.edit(user, status=False)
+            else:
+                world.site.edit(user, roles=["left"])
+        run = await world.run_sync()
+        jobs = await world.state.ledger.claim(USERS, "w", 30)
+        assert len(jobs) == 6
+        for job in jobs:
+            assert job.run_id == run.run_id
+            withheld = await world.state.guard.take(job, OperationName.DEACTIVATE)
+            assert "6 removals at once" in withheld.reason
+
+    world(body)
+
+
+def test_a_scan_that_failed_goes_on_where_it_stopped_and_forgets_no_leaver(world):
+    async def body(world):
+        await world.link_all()
+        world.site.edit(USERS[0], status=False)
+        run_id, kind = await world.sync.start("scheduled")
+        await world.state.runs.advance(run_id, "owner", 10, scanned=10)
+        await world.state.runs.stop_scanning("owner")
+        again, kind = await world.sync.start("scheduled")
+        assert (again, kind) == (run_id, "resume")
+        await world.sync.scan(run_id, kind)
+        assert world.sent.users == [USERS[0]]
+
+    world(body)
+
+
+def test_two_never_scan_at_once(world):
+    async def body(world):
+        run_id, _ = await world.sync.start("scheduled")
+        other = FullSync(world.state, world.compiled, world.site, KEY, "other", structlog.get_logger())
+        assert await other.start("scheduled") == (run_id, "busy")
+        with pytest.raises(ScannerLostError):
+            await other.scan(run_id, "resume")
+
+    world(body)
+
+
+def test_a_site_that_cannot_be_read_removes_nobody(world):
+    class Broken(FakeSite):
+        async def verify(self) -> str:
+            raise SourceUnreadable("anonymous")
+
+    async def body(world):
+        await world.link_all()
+        sync = FullSync(world.state, world.compiled, Broken(), KEY, "owner", structlog.get_logger())
+        run_id, kind = await sync.start("scheduled")
+        with pytest.raises(SourceUnreadable):
+            await sync.scan(run_id, kind)
+        assert world.sent.users == []
+
+    world(body)
+
+
+# -- sweeper ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_message_is_sent_again_and_a_quarantined_target_is_probed_first(world):
+    async def body(world):
+        target = FakeTarget()
+        sweeper = Sweeper(world.state, target, structlog.get_logger())
+        await world.state.ledger.mark_pending([USERS[0]], Trigger.SCHEDULED)
+        await world.state.ledger._redis.zadd("scimpipe:{acme}:due", {USERS[0]: 0})
+        await world.state.gate.failed("401", certain=True)
+        target.before = lambda verb: Unauthorized("401")
+        await world.state.gate._redis.hset("scimpipe:{acme}:gate", "probe_at", 0)
+        await sweeper.sweep()
+        assert world.sent.users == []
+        target.before = lambda verb: None
+        await world.state.gate._redis.hset("scimpipe:{acme}:gate", "probe_at", 0)
+        await sweeper.sweep()
+        assert world.sent.users == [USERS[0]]
+        assert (await world.state.gate.health()).open
+
+    world(body)
