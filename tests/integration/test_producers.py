@@ -11,6 +11,7 @@ import structlog
 from config.settings import (
     GuardSettings,
     MappedValue,
+    OperationName,
     ScheduledSettings,
     TargetSettings,
     Trigger,
