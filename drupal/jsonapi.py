@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from config.settings import DrupalJsonApiSettings
@@ -24,6 +25,7 @@ from provisioning.model import FieldInfo, SourceUser, UserRef
 # Drupal gives no more, whatever is asked for.
 PAGE = 50
 LAST_UID = 2**31 - 1
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _Params = dict[str, str | int]
 
 
@@ -123,7 +125,7 @@ class JsonApiReader:
             queries: list[_Params] = []
             if text.isdigit():
                 queries.append(_condition("u", UID, "=", text))
-            if len(text) != 36:
+            if not _UUID.fullmatch(text):
                 contains = (("name", "CONTAINS"), ("mail", "CONTAINS")) if text else ()
                 queries += [_condition("s", name, operator, text) for name, operator in contains]
             else:

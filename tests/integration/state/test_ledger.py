@@ -241,3 +241,27 @@ def test_a_scan_whose_process_died_is_resumed_at_its_cursor(run):
         assert (await runs.get(run_id)).cursor == 41
 
     run(body)
+
+
+def test_a_rejected_removal_is_not_asked_about_again_until_the_user_has_qualified_once_more(run):
+    from config.settings import GuardSettings
+    from state.guard import RemovalGuard
+
+    async def body(ledger, client):
+        guard = RemovalGuard(client, "acme", GuardSettings(max_removals=0))
+        await ledger.mark_pending(["u"], Trigger.SCHEDULED)
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        await ledger.settle(job, "w", result(job, OutcomeName.HELD, operation=OperationName.DELETE))
+        assert await ledger.reject(["u"]) == 1
+        assert await ledger.held() == ()
+        assert (await guard.take(job, OperationName.DELETE)).rejected
+        await ledger.mark_pending(["u"], Trigger.SCHEDULED)
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        await ledger.settle(job, "w", result(job, OutcomeName.SKIPPED, operation=OperationName.DELETE))
+        assert (await guard.take(job, OperationName.DELETE)).rejected
+        await ledger.mark_pending(["u"], Trigger.SCHEDULED)
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        await ledger.settle(job, "w", result(job, OutcomeName.DONE))
+        assert not (await guard.take(job, OperationName.DELETE)).rejected
+
+    run(body)
