@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import checks, init, letters, running, syncs, users
+from cli import checks, history, init, letters, provision, running, status, syncs, users
 
 VERSION = "0.1.0"
 
@@ -59,12 +59,12 @@ for command in (
     running.changes,
     users.users,
     users.preview,
-    users.provision,
+    provision.provision,
     syncs.sync,
-    syncs.status,
-    syncs.history,
-    syncs.pause,
-    syncs.resume,
+    status.status,
+    history.history,
+    status.pause,
+    status.resume,
     users.remote,
     users.fields,
     users.attributes,

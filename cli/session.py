@@ -32,6 +32,7 @@ JsonOption = Annotated[
 TargetOption = Annotated[
     str | None, typer.Option("--target", help="One target; needed only where there are several.")
 ]
+TargetArgument = Annotated[str | None, typer.Argument(help="A target; all when none is named.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds to wait at the most.")]
 
 

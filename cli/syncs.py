@@ -1,18 +1,15 @@
-"""Commands about a target as a whole: sync, status, history, pause, resume."""
+"""`scimpipe sync`: the full sync of a target, with its dry run and its verification."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import typer
 
-from cli.output import iso, local
 from cli.session import (
     DONE,
     NOT_FINISHED,
@@ -22,14 +19,13 @@ from cli.session import (
     ConfigOption,
     JsonOption,
     Session,
-    TargetOption,
+    TargetArgument,
     TimeoutOption,
     opened,
 )
 from config.settings import OperationName, Trigger
 
 POLL_SECONDS = 0.2
-TargetArgument = Annotated[str | None, typer.Argument(help="A target; all when none is named.")]
 
 
 def sync(
@@ -241,250 +237,3 @@ async def _dry_run(all_of_it: Any, name: str) -> tuple[dict[str, Any], int]:
         "planned": rows,
     }
     return document, DONE
-
-
-def status(target: TargetArgument = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """How things stand: health, counts, last and next full sync."""
-    session = Session(config, as_json=as_json)
-
-    async def body() -> int:
-        from producers.schedule import next_run
-        from state.connection import shown, warnings
-        from state.processes import Processes
-
-        now = dt.datetime.now(dt.UTC).astimezone()
-        targets: dict[str, Any] = {}
-        async with opened(session) as all_of_it:
-            for name in session.targets(target):
-                targets[name] = await _target_status(all_of_it.state(name))
-                following = next_run(session.settings.targets[name], now)
-                targets[name]["next_run"] = following.isoformat(timespec="seconds") if following else None
-            processes = Processes(all_of_it.redis)
-            alive = {kind: await processes.count(kind) for kind in ("worker", "scheduler", "changes")}
-            source = await all_of_it.source_gate.health()
-            redis = {
-                "url": shown(session.settings.redis.url),
-                "version": (await all_of_it.redis.info("server"))["redis_version"],
-                "warnings": list(await warnings(all_of_it.redis, session.settings)),
-            }
-        document = {
-            "targets": targets,
-            "redis": redis,
-            "workers": alive["worker"],
-            "schedulers": alive["scheduler"],
-            "changes": alive["changes"],
-            "source": {"health": source.state, "reason": source.reason},
-        }
-        session.output.document(document)
-        _show_status(session, document)
-        return DONE
-
-    session.run(body)
-
-
-async def _target_status(state: Any) -> dict[str, Any]:
-    health, counts, run = await state.gate.health(), await state.ledger.counts(), await state.runs.last()
-    last = (
-        run_document(state.target, run) | {"started_at": iso(run.started_at), "at": iso(run.finished_at)}
-        if run
-        else None
-    )
-    return {
-        "health": health.state,
-        "reason": health.reason,
-        "since": iso(health.since),
-        "linked": await state.links.count(),
-        "pending": counts.pending,
-        "running": counts.running,
-        "failed": counts.failed,
-        "held": counts.held,
-        "last_run": last,
-        "rewritten": sorted(await state.rewritten.names()),
-    }
-
-
-def _show_status(session: Session, document: Mapping[str, Any]) -> None:
-    columns = ("health", "linked", "pending", "running", "failed", "held")
-    rows = []
-    for name, each in document["targets"].items():
-        last = each["last_run"]
-        words = f"{last['outcome']} {last['at'] or 'under way'}" if last else "never"
-        rows.append((name, *(each[column] for column in columns), words, each["next_run"] or "off"))
-    session.output.table(("target", *columns, "last full sync", "next"), rows)
-    for name, each in document["targets"].items():
-        if each["reason"]:
-            session.output.say(f"{name}: {each['reason']}", "yellow")
-    if document["source"]["health"] != "ok":
-        session.output.say(f"Drupal cannot be read: {document['source']['reason']}", "red")
-    session.output.say(
-        f"workers {document['workers']}, schedulers {document['schedulers']}, change detection {document['changes']}, "
-        f"Redis {document['redis']['version']}"
-    )
-    if document["workers"] == 0:
-        session.output.say(
-            "No worker is running; start one with `scimpipe worker` or everything with `scimpipe up`.",
-            "yellow",
-        )
-    for warning in document["redis"]["warnings"]:
-        session.output.say(f"Redis: {warning}", "yellow")
-
-
-def history(
-    user: Annotated[
-        str | None, typer.Argument(help="uid, uuid, name or mail; everybody when left out")
-    ] = None,
-    target: TargetOption = None,
-    operation: Annotated[
-        str | None, typer.Option("--operation", help="create, update, deactivate, delete, link, none")
-    ] = None,
-    outcome: Annotated[
-        str | None, typer.Option("--outcome", help="done, unchanged, skipped, failed, held, pending")
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option("--since", help="An ISO time, or an age such as 30m, 12h, 7d.")
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", help="The most entries.")] = 100,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on printing as things happen.")] = False,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
-) -> None:
-    """What was done, newest first. Names of attributes, never values."""
-    session = Session(config, as_json=as_json)
-
-    async def body() -> int:
-        async with opened(session) as all_of_it:
-            names = session.targets(target)
-            wanted = await _wanted(all_of_it, names, user, operation, outcome, since)
-            entries = [
-                entry for name in names for entry in await all_of_it.state(name).history.read(wanted, limit)
-            ]
-            entries.sort(key=lambda entry: entry.at, reverse=True)
-            rows = [_history_row(entry) for entry in entries[:limit]]
-            session.output.document(rows)
-            session.output.table(_HISTORY_COLUMNS, (_history_cells(row) for row in rows), "nothing yet")
-            if follow:
-                await asyncio.gather(*(_follow(session, all_of_it.state(name), wanted) for name in names))
-        return DONE
-
-    session.run(body)
-
-
-_HISTORY_COLUMNS = (
-    "at",
-    "user",
-    "target",
-    "trigger",
-    "operation",
-    "outcome",
-    "changes",
-    "status_code",
-    "attempt",
-    "detail",
-)
-
-
-async def _follow(session: Session, state: Any, wanted: Any) -> None:
-    async for entry in state.history.follow(wanted):
-        cells = _history_cells(_history_row(entry))
-        session.output.say("  ".join("" if cell is None else str(cell) for cell in cells))
-
-
-def _history_row(entry: Any) -> dict[str, Any]:
-    result = entry.result
-    return {
-        "at": iso(entry.at),
-        "user": result.user,
-        "target": result.target,
-        "trigger": result.trigger.value,
-        "operation": result.operation.value,
-        "outcome": result.outcome.value,
-        "changes": list(result.changes),
-        "status_code": result.status_code,
-        "duration_ms": result.duration_ms,
-        "attempt": result.attempt,
-        "detail": result.detail,
-    }
-
-
-def _history_cells(row: Mapping[str, Any]) -> Sequence[Any]:
-    when = local(dt.datetime.fromisoformat(row["at"]).timestamp())
-    return [when, *(row[column] for column in _HISTORY_COLUMNS[1:])]
-
-
-async def _wanted(
-    all_of_it: Any,
-    names: Sequence[str],
-    user: str | None,
-    operation: str | None,
-    outcome: str | None,
-    since: str | None,
-) -> Any:
-    from producers.submission import resolve
-    from provisioning.model import OutcomeName
-    from state.history import Wanted
-
-    uuid = None
-    if user is not None:
-        states = [all_of_it.state(name) for name in names]
-        # A user of the past may be in the history alone.
-        uuid = (await resolve(all_of_it.reader, user, states)).uuid or user
-    return Wanted(
-        user=uuid,
-        operation=_choice(OperationName, "--operation", operation),
-        outcome=_choice(OutcomeName, "--outcome", outcome),
-        since=_moment(since),
-    )
-
-
-def _choice(kind: Any, option: str, word: str | None) -> Any:
-    if word is None:
-        return None
-    if word not in list(kind):
-        raise CommandError(f"{option} {word}: write one of {', '.join(kind)}")
-    return kind(word)
-
-
-def _moment(text: str | None) -> float | None:
-    if text is None:
-        return None
-    age = re.fullmatch(r"(\d+)([smhd])", text)
-    if age:
-        unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}[age.group(2)]
-        return time.time() - int(age.group(1)) * unit
-    try:
-        return dt.datetime.fromisoformat(text).astimezone().timestamp()
-    except ValueError:
-        raise CommandError(
-            f"--since {text}: write an age such as 30m, 12h or 7d, or a time such as 2026-11-23T08:00"
-        ) from None
-
-
-def pause(
-    target: Annotated[str, typer.Argument()], as_json: JsonOption = False, config: ConfigOption = None
-) -> None:
-    """Stop working on a target; what comes meanwhile waits."""
-    _gate(Session(config, as_json=as_json), target, "pause")
-
-
-def resume(
-    target: Annotated[str, typer.Argument()], as_json: JsonOption = False, config: ConfigOption = None
-) -> None:
-    """Work on a target again, after a pause or at once after a quarantine."""
-    _gate(Session(config, as_json=as_json), target, "resume")
-
-
-def _gate(session: Session, target: str, action: str) -> None:
-    async def body() -> int:
-        name = session.target(target)
-        async with opened(session) as all_of_it:
-            gate = all_of_it.state(name).gate
-            changed = await getattr(gate, action)()
-            if action == "resume":
-                await all_of_it.source_gate.resume()
-            health = await gate.health()
-        session.output.document({"target": name, "health": health.state, "changed": changed})
-        already = "" if changed else " already"
-        session.output.say(f"{name} is {health.state}{already}")
-        return DONE
-
-    session.run(body)
