@@ -75,6 +75,7 @@ async def _provision(
 ) -> tuple[list[dict[str, Any]], int]:
     from producers.manual import submit
     from producers.submission import resolve
+    from producers.sweep import look_again
     from state.processes import Processes
 
     states = [all_of_it.state(name) for name in names]
@@ -97,6 +98,7 @@ async def _provision(
     rows: list[dict[str, Any]] = []
     code = DONE
     for name in names:
+        await look_again(all_of_it.sweeper(name))
         more, worse = await _wait(all_of_it.state(name), waiting[name], timeout)
         rows += more
         code = max(code, worse)

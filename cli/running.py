@@ -116,16 +116,29 @@ async def _once(session: Session, timeout: float) -> int:
         processes(session.settings.path, map(worker_command, LANES)) as running,
     ):
         await workers_ready(all_of_it, running)
+        sweeping = asyncio.create_task(_sweep(all_of_it))
         results = [
             await sync_one(session, all_of_it, name, timeout, verify=False, wait=True)
             for name in session.settings.targets
         ]
         drained = await _drain(all_of_it, timeout)
+        sweeping.cancel()
     documents = [document for document, _ in results]
     session.output.document(documents[0] if len(documents) == 1 else documents)
     for document in documents:
         show_sync(session, document)
     return max([*(code for _, code in results), DONE if drained else NOT_FINISHED])
+
+
+async def _sweep(all_of_it: Any) -> None:
+    """What the scheduler would do meanwhile."""
+    from producers.sweep import SWEEP_SECONDS, probe_source
+
+    while True:
+        await probe_source(all_of_it.source_gate, all_of_it.reader, all_of_it.log)
+        for name in all_of_it.settings.targets:
+            await all_of_it.sweeper(name).sweep()
+        await asyncio.sleep(SWEEP_SECONDS)
 
 
 async def workers_ready(all_of_it: Any, running: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -143,7 +156,9 @@ async def workers_ready(all_of_it: Any, running: Sequence[subprocess.Popen[bytes
 async def _drain(all_of_it: Any, timeout: float) -> bool:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        counts = [await all_of_it.state(name).ledger.counts() for name in all_of_it.settings.targets]
+        states = [all_of_it.state(name) for name in all_of_it.settings.targets]
+        # What is paused or quarantined waits for longer than we do.
+        counts = [await state.ledger.counts() for state in states if (await state.gate.health()).open]
         if not any(each.pending or each.running for each in counts):
             return True
         await asyncio.sleep(0.2)

@@ -67,6 +67,7 @@ def sync(
 async def sync_one(
     session: Session, all_of_it: Any, name: str, timeout: float, *, verify: bool, wait: bool
 ) -> tuple[dict[str, Any], int]:
+    from producers.sweep import look_again
     from producers.verify import Verification
     from state.processes import Processes
 
@@ -81,6 +82,7 @@ async def sync_one(
             "or use `scimpipe up --once`",
             NOT_FINISHED,
         )
+    await look_again(all_of_it.sweeper(name))
     verified: dict[str, Any] = {}
     if verify:
         target = all_of_it.target(name)

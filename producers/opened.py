@@ -13,6 +13,7 @@ from config.settings import Settings
 from drupal.opening import open_reader
 from producers.changes import ChangeDetection, MarkStore
 from producers.full_sync import FullSync
+from producers.sweep import Sweeper
 from provisioning.mapping import CompiledTarget, compile_target
 from provisioning.ports import SourceReader
 from scim.target import ScimTarget, open_target
@@ -63,6 +64,9 @@ class Opened:
         return FullSync(
             self.state(name), self.compiled[name], self.reader, await self.key(), self.owner, self.log
         )
+
+    def sweeper(self, name: str) -> Sweeper:
+        return Sweeper(self.state(name), self.target(name), self.log)
 
     def change_detection(self, name: str) -> ChangeDetection:
         marks = MarkStore(self.redis, name)

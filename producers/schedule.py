@@ -12,7 +12,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 from config.settings import TargetSettings, Trigger
 from producers.opened import Opened
-from producers.sweep import SWEEP_SECONDS, Sweeper, probe_source
+from producers.sweep import SWEEP_SECONDS, probe_source
 from provisioning.errors import ProvisioningError
 from state.processes import BEAT_SECONDS, Leadership, Processes
 from state.runs import ScannerLostError
@@ -92,10 +92,7 @@ class Scheduler:
             self._log.exception("unexpected_error", target=name)
 
     async def _sweep(self) -> None:
-        sweepers = [
-            Sweeper(self._opened.state(name), self._opened.target(name), self._log)
-            for name in self._opened.settings.targets
-        ]
+        sweepers = [self._opened.sweeper(name) for name in self._opened.settings.targets]
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             if not self._leading:

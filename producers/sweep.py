@@ -26,7 +26,7 @@ class Sweeper:
         gate = self.state.gate
         health = await gate.health()
         if health.state == "quarantined" and await gate.probe_due():
-            await self._probe()
+            await self.probe()
             health = await gate.health()
         if not health.open:
             return
@@ -34,13 +34,20 @@ class Sweeper:
             await self.state.send(users, lane)
             self.log.info("jobs_resent", target=self.state.target, lane=lane, count=len(users))
 
-    async def _probe(self) -> None:
+    async def probe(self) -> None:
+        """Ends a quarantine if the target works again."""
         try:
             await self.target.probe()
         except ProvisioningError:
             return
         if await self.state.gate.recover():
             self.log.info("target_recovered", target=self.state.target)
+
+
+async def look_again(sweeper: Sweeper) -> None:
+    """For a person who is there now: a quarantined target is tried at once, whoever else would do it later."""
+    if (await sweeper.state.gate.health()).state == "quarantined":
+        await sweeper.probe()
 
 
 async def probe_source(gate: Gate, reader: SourceReader, log: Any) -> None:

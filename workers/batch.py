@@ -29,8 +29,8 @@ from workers.leases import LEASE_SECONDS, HeldLeases, UserLease, keep
 from workers.reporting import log_result
 from workers.runtime import TargetWork
 
-# An unreadable source or an unreachable target is tried again after this long, by the sweeper's next message.
-OUTAGE_SECONDS = 10.0
+# An unreadable source or an unreachable target is tried again after this long; a few times, then the gate closes.
+OUTAGE_SECONDS = 2.0
 
 
 class Batch:
