@@ -179,7 +179,8 @@ async def processes(
 
 def _start(command: list[str], config: Path, output: Any) -> subprocess.Popen[bytes]:
     streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
-    return subprocess.Popen(command, env=environment(config), **streams)  # noqa: S603  # our own commands
+    # A session of its own: Ctrl-C reaches us alone, and each child is told once, by us.
+    return subprocess.Popen(command, env=environment(config), start_new_session=True, **streams)  # noqa: S603  # ours
 
 
 async def _stop(running: Sequence[subprocess.Popen[bytes]]) -> None:

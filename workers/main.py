@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import dramatiq
-from dramatiq.middleware import AsyncIO, CurrentMessage, ShutdownNotifications
+from dramatiq.middleware import CurrentMessage, ShutdownNotifications
 
 from config.loading import ConfigError, load
 from config.logging import configure, get_logger
@@ -17,7 +17,7 @@ from provisioning.mapping import MappingError
 from state.broker import make_broker
 from state.connection import RedisUnavailable
 from workers.actors import declare_actors
-from workers.middleware import Lifecycle
+from workers.middleware import EventLoop, Lifecycle
 from workers.runtime import Runtime
 
 EXIT_CONFIG, EXIT_UNREACHABLE = 2, 3
@@ -29,7 +29,7 @@ def boot(config: Path | None = None) -> None:
     try:
         settings = load(config)
         lifecycle = Lifecycle(get_logger("worker"))
-        broker = make_broker(settings, [lifecycle, AsyncIO(), CurrentMessage(), ShutdownNotifications()])
+        broker = make_broker(settings, [lifecycle, EventLoop(), CurrentMessage(), ShutdownNotifications()])
         lifecycle.runtime = Runtime(settings, broker)
     except (ConfigError, MappingError) as error:
         sys.stderr.write(f"{error}\n")

@@ -8,15 +8,28 @@ from typing import Any
 
 import dramatiq
 import uvloop
-from dramatiq.asyncio import get_event_loop_thread
-from dramatiq.middleware import Middleware
+from dramatiq.asyncio import EventLoopThread, get_event_loop_thread, set_event_loop_thread
+from dramatiq.middleware import AsyncIO, Middleware
 
 from state.processes import BEAT_SECONDS, Processes, process_id
 from workers.runtime import Runtime
 
 
+class EventLoop(AsyncIO):
+    """dramatiq's event loop thread, on uvloop, and a daemon: a worker that is told to end twice (a supervisor signals
+    every process, and so does its parent) exits at once, and must not be kept alive by this thread.
+    """
+
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        thread = EventLoopThread(self.logger)
+        thread.daemon = True
+        thread.start(timeout=5.0)
+        set_event_loop_thread(thread)
+
+
 class Lifecycle(Middleware):
-    """Starts before AsyncIO's event loop does and ends after it. runtime: set by the composition root."""
+    """Starts before the event loop does and ends after it. runtime: set by the composition root."""
 
     def __init__(self, log: Any) -> None:
         self.log = log
@@ -30,13 +43,9 @@ class Lifecycle(Middleware):
         assert self.runtime is not None, "workers.main.boot sets it"
         return self.runtime
 
-    def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
-        # AsyncIO, next in line, makes its event loop from this policy.
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-
     def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
         thread = get_event_loop_thread()
-        assert thread is not None, "AsyncIO has started it"
+        assert thread is not None, "EventLoop has started it"
         thread.run_coroutine(self._start())
         self.log.info("worker_started", owner=self.owner)
 
@@ -44,11 +53,7 @@ class Lifecycle(Middleware):
         # Users that are being worked on finish; the rest of each batch goes back.
         self.stopping = True
 
-    def before_consumer_thread_shutdown(self, broker: dramatiq.Broker, thread: Any) -> None:
-        """Nothing: consumers end after the workers."""
-
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
-        # dramatiq runs `after` hooks in reverse: AsyncIO's loop is still there only before this one.
         self.log.info("worker_stopped", owner=self.owner)
 
     async def _start(self) -> None:

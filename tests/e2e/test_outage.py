@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.support.pipeline import TOKEN, pipeline, scim2_server
 
@@ -57,3 +61,37 @@ def test_up_once_syncs_drains_and_ends(tmp_path):
         assert done.returncode == 0, done.stderr
         result = json.loads(done.stdout)
         assert (result["outcome"], result["created"]) == ("done", len(running.accounts("main")))
+
+
+def test_everybody_ends_when_everybody_is_told_to_twice(tmp_path):
+    """As a supervisor does, which signals every process of a group while its parent does so as well."""
+    with (
+        scim2_server(tmp_path, ["main"]) as address,
+        pipeline("sqlite", tmp_path, {"main": SECTION}, address) as running,
+    ):
+        running.start("worker")
+        running.workers_ready()
+        family = tree(running.processes[0].pid)
+        assert len(family) >= 5
+        for _ in range(2):
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+        running.processes[0].wait(20)
+        running.until(lambda: not any(alive(pid) for pid in family), 15)
+
+
+def tree(pid: int) -> list[int]:
+    found = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split(None, 2) for line in found.splitlines()]
+    below = [int(row[0]) for row in rows if int(row[1]) == pid and "state.embedded" not in row[2]]
+    return [pid, *(each for child in below for each in tree(child))]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "zombie" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from cli.demo.site import DrupalSite
 from cli.main import app
-from state.embedded import socket_path
+from state.embedded import EmbeddedServer, socket_path
 from tests.support.databases import fresh_database
 
 TOKEN = "e2e-token"
@@ -125,6 +125,13 @@ class Pipeline:
         self.until(lambda: self.run("status")["workers"] >= 2)
 
 
+def leave_embedded(folder: Path) -> None:
+    """Commands run in this process have joined the embedded server."""
+    joined = EmbeddedServer._joined.get((folder / ".scimpipe").resolve())
+    if joined is not None:
+        joined.leave()
+
+
 @contextmanager
 def pipeline(
     kind: str, folder: Path, targets: Mapping[str, str], address: Callable[[str], str], people: int = 0
@@ -145,6 +152,7 @@ def pipeline(
             text.append(MAPPING.format(name=name))
         (folder / "scimpipe.toml").write_text("\n".join(text), encoding="utf-8")
         running = Pipeline(site, folder, address)
+        stack.callback(leave_embedded, folder)
         stack.callback(running.stop)
         yield running
 
