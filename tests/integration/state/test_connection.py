@@ -1,0 +1,92 @@
+"""A Redis that cannot be used is told plainly, and one that may lose work is warned of."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.settings import DrupalDatabaseSettings, RedisSettings, Secret, Settings
+from state.connection import RedisUnavailable, open_redis, warnings
+from tests.support.valkey import valkey
+
+
+def settings(url: str, **known: Any) -> Settings:
+    drupal = DrupalDatabaseSettings(url="sqlite:///x")
+    return Settings(
+        path=Path("scimpipe.toml"), redis=RedisSettings(url=url, **known), drupal=drupal, targets={}
+    )
+
+
+def refused(given: Settings) -> str:
+    async def run() -> None:
+        await open_redis(given)
+
+    with pytest.raises(RedisUnavailable) as raised:
+        asyncio.run(run())
+    return str(raised.value)
+
+
+def test_a_wrong_password_is_told_and_not_shown(tmp_path):
+    with valkey(tmp_path, "--requirepass", "right") as url:
+        (tmp_path / "password").write_text("canary-wrong")
+        told = refused(settings(url, password=Secret(file=tmp_path / "password")))
+        assert "refuses the password" in told
+        assert "canary" not in told
+        assert "redis.password" in refused(settings(url))
+
+
+def test_an_account_without_the_rights_is_told(tmp_path):
+    with valkey(tmp_path, "--user", *["weak", "on", ">pw", "~scimpipe:*", "+ping"]) as url:
+        (tmp_path / "password").write_text("pw")
+        told = refused(settings(url, username="weak", password=Secret(file=tmp_path / "password")))
+        assert "does not allow" in told
+        assert "docs/operations.md" in told
+
+
+def test_the_rights_of_docs_operations_are_enough(tmp_path):
+    page = (Path(__file__).parents[3] / "docs/operations.md").read_text()
+    rights = next(line for line in page.splitlines() if "~scimpipe:*" in line).split("`")[1]
+    with valkey(tmp_path, "--user", *f"scimpipe on >pw {rights}".split()) as url:
+        (tmp_path / "password").write_text("pw")
+
+        async def run() -> None:
+            client = await open_redis(
+                settings(url, username="scimpipe", password=Secret(file=tmp_path / "password"))
+            )
+            assert await client.time()
+            assert [name async for name in client.scan_iter("scimpipe:process:*")] == []
+            await client.eval("return redis.call('SET', KEYS[1], 1)", 1, "scimpipe:{acme}:x")
+            await client.eval("return redis.call('SET', KEYS[1], 1)", 1, "dramatiq:x")
+            await client.aclose()
+
+        asyncio.run(run())
+
+
+def test_nobody_there_and_something_else_there_are_told():
+    assert "cannot be reached" in refused(settings("redis://127.0.0.1:9/0"))
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        told = refused(settings(f"redis://127.0.0.1:{web.server_port}/0"))
+        web.shutdown()
+    assert "127.0.0.1" in told
+
+
+def test_a_server_that_may_lose_work_is_warned_of(tmp_path):
+    async def told(url: str) -> str:
+        client = await open_redis(settings(url))
+        try:
+            return " ".join(await warnings(client, settings(url)))
+        finally:
+            await client.aclose()
+
+    with valkey(tmp_path, "--maxmemory-policy", "allkeys-lru") as url:
+        words = asyncio.run(told(url))
+    assert "allkeys-lru" in words
+    assert "append-only" in words
+    with valkey(tmp_path, "--appendonly", "yes") as url:
+        assert asyncio.run(told(url)) == ""
