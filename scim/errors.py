@@ -8,9 +8,9 @@ ScimError
 |-- CredentialMissing   the token could not be had: secret unset, OAuth2 token endpoint said no
 `-- StatusError         a status of RFC 7644 3.12
     |-- BadRequest 400            |-- Conflicting 409, 400 uniqueness   |-- TooManyRequests 429
-    |-- NotAuthenticated 401      |-- VersionMismatch 412              |-- ServerFault 5xx
+    |-- NotAuthenticated 401      |-- VersionMismatch 412              |-- ServerFault 5xx, 408, 425
     |-- NotAllowed 403            |-- TooLarge 413                     `-- Busy 503 with Retry-After
-    |-- NotThere 404              |-- NotSupported 405, 501
+    |-- NotThere 404, 410         |-- NotSupported 405, 501
 
 The target's own words are never kept: a detail may quote attribute values. Status and scimType say enough.
 """
@@ -39,7 +39,8 @@ SCIM_TYPES = {
     "expiredCursor": "the cursor has expired",
     "invalidCount": "the page size is not accepted",
 }
-_DUPLICATE = re.compile(r"already|exist|duplicate|unique|taken|in use", re.IGNORECASE)
+# Not "does not exist", which is said of a manager or a group.
+_DUPLICATE = re.compile(r"already|(?<!not )exist|duplicate|unique|taken|in use", re.IGNORECASE)
 LONGEST_RETRY_SECONDS = 3600.0
 DEFAULT_RETRY_SECONDS = 5.0
 
@@ -131,9 +132,12 @@ _BY_STATUS: dict[int, type[StatusError]] = {
     403: NotAllowed,
     404: NotThere,
     405: NotSupported,
+    408: ServerFault,
     409: Conflicting,
+    410: NotThere,
     412: VersionMismatch,
     413: TooLarge,
+    425: ServerFault,
     429: TooManyRequests,
     501: NotSupported,
 }
@@ -146,7 +150,8 @@ def status_error(
     a duplicate; their words are looked at, not kept.
     """
     error = body if isinstance(body, Mapping) else {}
-    scim_type = error.get("scimType") if error.get("scimType") in SCIM_TYPES else None
+    said = error.get("scimType")
+    scim_type = said if isinstance(said, str) and said in SCIM_TYPES else None
     retry_after = retry_after_seconds(headers.get("retry-after"))
     if scim_type == "uniqueness":
         return Conflicting(status, scim_type)

@@ -13,8 +13,15 @@ _EXACT = frozenset({"externalid", "id"})
 
 
 def equals(attribute: str, value: str) -> str:
-    """`userName eq "bjensen"`: a filter's text is a JSON string, so quotes and control characters are escaped."""
-    return f"{attribute} eq {json.dumps(value, ensure_ascii=False)}"
+    """`userName eq "bjensen"`: a filter's text is a JSON string, so quotes and control characters are escaped. A path
+    into an element is asked for as `emails[type eq "work" and value eq "..."]`; a filter knows no other form.
+    """
+    path = parse(attribute)
+    text = json.dumps(value, ensure_ascii=False)
+    if path.filters:
+        element = str(path.element).removesuffix("]")
+        return f"{element} and {path.sub or 'value'} eq {text}]"
+    return f"{attribute} eq {text}"
 
 
 def contains(attribute: str, value: str) -> str:

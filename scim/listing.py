@@ -67,7 +67,7 @@ async def _more(transport: Transport, start: int) -> bool:
 
 def _page(answer: Answer) -> Answer:
     if answer.status == 404:
-        return Answer(200, answer.headers, {}, is_json=True)
+        return Answer(200, answer.headers, {})
     if answer.status >= 400:
         error: StatusError = status_error(answer.status, answer.headers, answer.body)
         raise error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Mapping
@@ -16,32 +17,14 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from scim.authorization import Authorization
-from scim.errors import NoAnswer, NotConnected, UnusableAnswer
+from scim.errors import NoAnswer, UnusableAnswer
+from scim.network import RAISED, network_error
 
 MEDIA_TYPE = "application/scim+json"
 LARGEST_BODY = 8 * 1024 * 1024
 CONNECT_SECONDS = 10.0
 REDIRECTS = 3
 USER_AGENT = "scimpipe/0.1"
-
-# What httpx raises, as the protocol's own words; a test fails on a class that is not here.
-NETWORK_ERRORS: dict[type[httpx.HTTPError], type[NotConnected | NoAnswer | UnusableAnswer]] = {
-    httpx.ConnectError: NotConnected,
-    httpx.ConnectTimeout: NotConnected,
-    httpx.PoolTimeout: NotConnected,
-    httpx.ProxyError: NotConnected,
-    httpx.UnsupportedProtocol: NotConnected,
-    httpx.LocalProtocolError: NotConnected,
-    httpx.ReadTimeout: NoAnswer,
-    httpx.WriteTimeout: NoAnswer,
-    httpx.ReadError: NoAnswer,
-    httpx.WriteError: NoAnswer,
-    httpx.CloseError: NoAnswer,
-    httpx.RemoteProtocolError: NoAnswer,
-    httpx.DecodingError: UnusableAnswer,
-    httpx.TooManyRedirects: UnusableAnswer,
-}
-
 
 # Requests sent in the current task, for whoever wants to know what one user cost: a list to append to.
 SENT: ContextVar[list[str] | None] = ContextVar("SENT", default=None)
@@ -64,12 +47,14 @@ class Unlimited:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """headers: lower-case names. body: the JSON, None when empty or not JSON. is_json: whether it was JSON."""
+    """headers: lower-case names. body: the JSON, None when there was none. foreign: there was something else, such as
+    the HTML of a sign-in page.
+    """
 
     status: int
     headers: Mapping[str, str]
-    body: Any
-    is_json: bool
+    body: Any = None
+    foreign: bool = False
 
 
 def open_http(timeout_seconds: float, connections: int) -> httpx.AsyncClient:
@@ -101,6 +86,8 @@ class Transport:
         self._http = http
         self._authorization = authorization
         self._limiter = limiter or Unlimited()
+        # A read timeout starts anew with every byte: an answer that trickles in needs an end as well.
+        self._whole_seconds = sum(each for each in (http.timeout.connect, http.timeout.read) if each) or None
         self.requests = 0
 
     async def request(
@@ -117,9 +104,11 @@ class Transport:
         """
         url = str(httpx.URL(self._base + path, params=params) if params else self._base + path)
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
-        answer = await self._send(method, url, content, headers or {})
-        if answer.status == 401 and self._authorization.refused():
-            answer = await self._send(method, url, content, headers or {})
+        credential = await self._authorization.header()
+        answer = await self._send(method, url, content, {**(headers or {}), "Authorization": credential})
+        if answer.status == 401 and self._authorization.refused(credential):
+            credential = await self._authorization.header()
+            answer = await self._send(method, url, content, {**(headers or {}), "Authorization": credential})
         return answer
 
     async def _send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> Answer:
@@ -131,8 +120,12 @@ class Transport:
         raise UnusableAnswer("the target redirects in circles; is base_url right?")
 
     def _redirected(self, url: str, answer: Answer, method: str) -> str:
-        location = urljoin(url, answer.headers.get("location", ""))
-        if urlsplit(location)[:2] != urlsplit(self._base)[:2]:
+        try:
+            location = urljoin(url, answer.headers.get("location", ""))
+            origin = urlsplit(location)[:2]
+        except ValueError:
+            raise UnusableAnswer("the target redirects to what is no address; is base_url right?") from None
+        if origin != urlsplit(self._base)[:2]:
             raise UnusableAnswer(
                 "the target redirects to another origin, which the token must not reach; correct base_url"
             )
@@ -146,7 +139,6 @@ class Transport:
         self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]
     ) -> Answer:
         sent = {"Accept": f"{MEDIA_TYPE}, application/json", "User-Agent": USER_AGENT, **headers}
-        sent["Authorization"] = await self._authorization.header()
         if content is not None:
             sent["Content-Type"] = MEDIA_TYPE
         async with self._limiter.slot():
@@ -156,12 +148,15 @@ class Transport:
                 self.requests += 1
                 if (sent_here := SENT.get()) is not None:
                     sent_here.append(method)
-                async with self._http.stream(method, url, content=content, headers=sent) as response:
+                async with (
+                    asyncio.timeout(self._whole_seconds),
+                    self._http.stream(method, url, content=content, headers=sent) as response,
+                ):
                     raw = await _read(response)
                     status = response.status_code
                     names = {name.lower(): value for name, value in response.headers.items()}
-            except httpx.HTTPError as error:
-                raise _network_error(error) from None
+            except RAISED as error:
+                raise network_error(error) from None
             finally:
                 self._limiter.observed(status, time.monotonic() - started)
         return _answer(status, names, raw)
@@ -182,28 +177,10 @@ async def _read(response: httpx.Response) -> bytes:
 
 def _answer(status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
     if not raw.strip():
-        return Answer(status, headers, None, is_json=False)
+        return Answer(status, headers)
     try:
-        return Answer(status, headers, json.loads(raw), is_json=True)
+        return Answer(status, headers, json.loads(raw))
     except (ValueError, RecursionError):
         if status < 400 and raw.lstrip()[:1] in {b"{", b"["}:
             raise NoAnswer("the target's answer was cut off") from None
-        return Answer(status, headers, None, is_json=False)
-
-
-def _network_error(error: httpx.HTTPError) -> NotConnected | NoAnswer | UnusableAnswer:
-    cause = error.__cause__
-    # httpx-aiohttp calls a connection that broke after the request was sent a ConnectTimeout; the cause tells.
-    if isinstance(cause, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return NotConnected("the target's certificate is not trusted; is base_url right?")
-    if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-        return NotConnected("the target cannot be reached; is base_url right, and the network up?")
-    if isinstance(cause, aiohttp.ClientConnectionError):
-        return NoAnswer("the connection broke before the target had answered")
-    kind = next((NETWORK_ERRORS[each] for each in type(error).__mro__ if each in NETWORK_ERRORS), NoAnswer)
-    words = {
-        NotConnected: "the target cannot be reached; is base_url right, and the network up?",
-        NoAnswer: "no whole answer came from the target in time",
-        UnusableAnswer: "the target's answer cannot be decoded",
-    }
-    return kind(words[kind])
+        return Answer(status, headers, foreign=True)

@@ -6,7 +6,7 @@ import pytest
 from provisioning import errors as consequence
 from scim import errors as said
 from scim.consequences import CONSEQUENCES, consequence_of
-from scim.transport import NETWORK_ERRORS
+from scim.network import NETWORK_ERRORS
 
 
 def leaves(kind: type) -> set[type]:
@@ -42,3 +42,13 @@ def test_a_body_that_is_no_error_object_is_dropped(body):
 def test_a_write_whose_answer_was_lost_is_ambiguous_only_for_a_create():
     assert type(consequence_of(said.NoAnswer("x"), creating=True)) is consequence.AmbiguousWrite
     assert type(consequence_of(said.NoAnswer("x"))) is consequence.Transient
+
+
+@pytest.mark.parametrize("scim_type", [["uniqueness"], {"a": 1}, 5])
+def test_a_scim_type_of_any_shape_is_survived(scim_type):
+    assert said.status_error(400, {}, {"scimType": scim_type}).scim_type is None
+
+
+def test_what_does_not_exist_is_no_duplicate():
+    error = said.status_error(400, {}, {"detail": "manager does not exist"}, creating=True)
+    assert type(error) is said.BadRequest

@@ -1,0 +1,67 @@
+"""What httpx and aiohttp raise, in the protocol's own words. Their texts are never kept: they quote URLs and bytes."""
+
+from __future__ import annotations
+
+import aiohttp
+import httpx
+
+from scim.errors import NoAnswer, NotConnected, UnusableAnswer
+
+Failure = NotConnected | NoAnswer | UnusableAnswer
+
+# A test fails on a class of httpx that is not here.
+NETWORK_ERRORS: dict[type[httpx.HTTPError], type[Failure]] = {
+    httpx.ConnectError: NotConnected,
+    httpx.ConnectTimeout: NotConnected,
+    httpx.PoolTimeout: NotConnected,
+    httpx.ProxyError: NotConnected,
+    httpx.UnsupportedProtocol: NotConnected,
+    httpx.LocalProtocolError: NotConnected,
+    httpx.ReadTimeout: NoAnswer,
+    httpx.WriteTimeout: NoAnswer,
+    httpx.ReadError: NoAnswer,
+    httpx.WriteError: NoAnswer,
+    httpx.CloseError: NoAnswer,
+    httpx.RemoteProtocolError: NoAnswer,
+    httpx.DecodingError: UnusableAnswer,
+    httpx.TooManyRedirects: UnusableAnswer,
+}
+# aiohttp knows better what happened: httpx-aiohttp calls a connection that broke after the request was sent a
+# ConnectTimeout, and lets a ClientResponseError pass as it is. The first that fits counts.
+_CAUSES: tuple[tuple[tuple[type[Exception], ...], type[Failure], str], ...] = (
+    (
+        (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError),
+        NotConnected,
+        "the target's certificate is not trusted; is base_url right?",
+    ),
+    (
+        (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL),
+        NotConnected,
+        "the target cannot be reached; is base_url right, and the network up?",
+    ),
+    ((TimeoutError,), NoAnswer, "no whole answer came from the target in time"),
+    ((aiohttp.ClientPayloadError,), NoAnswer, "the target's answer was cut off"),
+    ((aiohttp.ClientResponseError,), UnusableAnswer, "the target's answer is not HTTP"),
+    (
+        (aiohttp.ClientConnectionError, OSError),
+        NoAnswer,
+        "the connection broke before the target had answered",
+    ),
+)
+_WORDS: dict[type[Failure], str] = {
+    NotConnected: "the target cannot be reached; is base_url right, and the network up?",
+    NoAnswer: "no whole answer came from the target in time",
+    UnusableAnswer: "the target's answer cannot be decoded",
+}
+# What a request may raise below us.
+RAISED = (httpx.HTTPError, aiohttp.ClientError, OSError)
+
+
+def network_error(error: BaseException) -> Failure:
+    """error: one of RAISED."""
+    cause = error.__cause__ if isinstance(error, httpx.HTTPError) else error
+    for kinds, failure, words in _CAUSES:
+        if isinstance(cause, kinds):
+            return failure(words)
+    kind = next((NETWORK_ERRORS[each] for each in type(error).__mro__ if each in NETWORK_ERRORS), NoAnswer)
+    return kind(_WORDS[kind])
