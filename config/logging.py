@@ -1,6 +1,7 @@
 """Logging: JSON lines, or a readable form on a terminal; names, ids and status codes only (docs/logs.md).
 
 An exception is shown as its class and the places it passed, never its text or any variable: both can hold values.
+A library's line shows its own words, and of what it fills in only numbers and ids (config.foreign).
 """
 
 from __future__ import annotations
@@ -8,10 +9,16 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from pathlib import PurePath
 from typing import Any, TextIO
 
 import structlog
+
+from config.foreign import without_values
+from config.text import printable
+
+__all__ = ["EVENTS", "configure", "get_logger", "printable"]
 
 EVENTS = frozenset(
     {
@@ -19,14 +26,17 @@ EVENTS = frozenset(
         "sync_finished", "sync_resumed", "sync_skipped", "target_quarantined", "target_recovered", "target_throttled",
         "source_unreadable", "source_recovered", "changes_found", "changes_off", "jobs_resent", "worker_started",
         "worker_stopped", "scheduler_started", "scheduler_leading", "scheduler_standing_by", "unexpected_error",
-        "unknown_target",
+        "unknown_target", "redis_may_lose_work", "abandoned",
     }
 )  # fmt: skip
 
 _Event = MutableMapping[str, Any]
 # Libraries whose INFO holds URLs, arguments or noise.
 _QUIET = ("httpx", "httpcore", "aiohttp", "dramatiq", "apscheduler", "sqlalchemy", "asyncio", "tzlocal")
-_BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x2028, 0x2029}
+# Errors of these packages carry a `detail` made for people, free of values; others' `detail` can be anything.
+_OURS = {"config", "drupal", "scim", "provisioning", "state", "producers", "workers", "cli"}
+_FRAMES = 8
+_DEEPEST = 4
 
 
 def configure(stream: TextIO, *, json: bool | None = None, quiet: bool = False) -> None:
@@ -38,12 +48,12 @@ def configure(stream: TextIO, *, json: bool | None = None, quiet: bool = False) 
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         _without_exception_text,
-        _without_control_characters,
+        _shown,
     ]
     renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False) if as_json else _console()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=[_foreign, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
@@ -68,12 +78,19 @@ def get_logger(name: str) -> Any:
     return structlog.get_logger(f"scimpipe.{name}")
 
 
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """One line for a record of ours, whose msg is the event, or of a library's."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record if isinstance(record.msg, dict) else without_values(record))
+
+
 def _console() -> Any:
     return structlog.dev.ConsoleRenderer(timestamp_key="at", pad_event_to=20)
 
 
 def _foreign(_: Any, __: str, event: _Event) -> _Event:
-    """A library's line: its logger's name; dramatiq's own texts hold no more than ids."""
+    """A library's line has its logger's name."""
     record = event.get("_record")
     if record is not None:
         event["logger"] = record.name
@@ -84,35 +101,48 @@ def _foreign(_: Any, __: str, event: _Event) -> _Event:
 
 def _without_exception_text(_: Any, __: str, event: _Event) -> _Event:
     info = event.pop("exc_info", None)
-    if not info:
+    error = _current(info) if info else None
+    if error is None:
         return event
-    error = info if isinstance(info, BaseException) else _current(info)
-    if error is not None:
-        frames = traceback.extract_tb(error.__traceback__)[-8:]
-        event["error"] = type(error).__name__
-        event["error_at"] = [
-            f"{frame.filename.rpartition('/')[2]}:{frame.lineno}:{frame.name}" for frame in frames
-        ]
+    stack = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
+    event["error"] = type(error).__name__
+    event["error_at"] = [
+        f"{PurePath(frame.filename).name}:{frame.lineno}:{frame.name}" for frame in stack[-_FRAMES:]
+    ]
+    detail = getattr(error, "detail", None)
+    if isinstance(detail, str) and type(error).__module__.partition(".")[0] in _OURS:
+        event["error_detail"] = detail
     return event
 
 
 def _current(info: Any) -> BaseException | None:
-
+    if isinstance(info, BaseException):
+        return info
     found = info[1] if isinstance(info, tuple) else sys.exc_info()[1]
     return found if isinstance(found, BaseException) else None
 
 
-def _without_control_characters(_: Any, __: str, event: _Event) -> _Event:
-    """Nobody's name forges a log line or moves a terminal's cursor."""
+def _shown(_: Any, __: str, event: _Event) -> _Event:
+    """Nobody's name forges a log line or moves a terminal's cursor, and no object shows its inside."""
     for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = printable(value)
+        if not key.startswith("_"):  # structlog's own, taken out before the line is written
+            event[key] = _plain(value)
     return event
 
 
-def printable(text: str) -> str:
-    """Text with control and direction characters written out as escapes, U+000A as backslash u000a."""
-    return "".join(
-        f"\\u{ord(char):04x}" if ord(char) < 32 or 127 <= ord(char) < 160 or ord(char) in _BIDI else char
-        for char in text
-    )
+def _plain(value: Any, depth: int = 0) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, PurePath):
+        return printable(str(value))
+    if depth == _DEEPEST:
+        return "..."
+    if isinstance(value, Mapping):
+        return {printable(str(key)): _plain(each, depth + 1) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each, depth + 1) for each in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((_plain(each, depth + 1) for each in value), key=str)
+    return type(value).__name__

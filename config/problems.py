@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from config.text import printable
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -17,8 +19,9 @@ class Problem:
     write: str
 
     def __str__(self) -> str:
+        # Keys are whatever the file holds: one problem stays one line, and no terminal obeys it.
         where = f"{self.file}: {self.key}" if self.key else self.file
-        return f"{where}: {self.what}" + (f"; {self.write}" if self.write else "")
+        return printable(f"{where}: {self.what}" + (f"; {self.write}" if self.write else ""))
 
 
 class ConfigError(Exception):

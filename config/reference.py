@@ -6,6 +6,7 @@ import sys
 import types
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -66,11 +67,25 @@ and reports every problem at once.
 relative to its folder.
 
 **From the environment:** any value can be overridden: `SCIMPIPE__REDIS__URL=redis://cache/0`,
-`SCIMPIPE__TARGETS__MINIORANGE__LIMITS__CONCURRENCY=8`. Two underscores separate the parts, case does not matter, and
-lists are written as in TOML: `SCIMPIPE__TARGETS__MINIORANGE__MANUAL__OPERATIONS='["update"]'`.
+`SCIMPIPE__TARGETS__MINIORANGE__LIMITS__CONCURRENCY=8`. Two underscores separate the parts and case does not matter; a
+hyphen in a target's name is written as an underscore (`my-okta`: `SCIMPIPE__TARGETS__MY_OKTA__SCOPE=mail`). Numbers,
+`true`, `false`, lists, tables and quoted text are read as in TOML (or a table as a JSON object):
+`SCIMPIPE__TARGETS__MINIORANGE__MANUAL__OPERATIONS='["update"]'`. Anything else is text as it stands. Text that is a number
+or stands in quotes itself needs quotes around it: `SCIMPIPE__REDIS__USERNAME='"007"'`. A mistake in a variable is told
+with the variable's name.
 
-**Secrets** never stand in the file: `{ env = "NAME" }` or `{ file = "PATH" }` says where one is. A file is read again
-whenever the secret is needed, so a token put right there works without a restart.
+**Secrets** never stand in the file or in a `SCIMPIPE__` variable: `{ env = "NAME" }` or `{ file = "PATH" }` says where one
+is, and `SCIMPIPE__TARGETS__MINIORANGE__TOKEN__ENV=NAME` says it from outside. A file is read again whenever the secret is
+needed, so a token put right there works without a restart. Passwords in a URL are refused, too.
+
+**Types are strict:** `"8"` is no number, and `1` is not `true`.
+"""
+
+_EXAMPLE = """\
+## A whole file
+
+```toml
+{text}```
 """
 
 _EXPRESSIONS = """\
@@ -111,8 +126,10 @@ A path with brackets, dots or colons needs quotes in TOML. `scimpipe attributes`
 
 
 def render() -> str:
-    """The whole page."""
-    return "\n".join([_HEAD, *(_section(*section) for section in _SECTIONS), _EXPRESSIONS])
+    """The whole page. Needs a checkout: the example is read from beside the packages."""
+    text = (Path(__file__).parents[1] / "scimpipe.example.toml").read_text(encoding="utf-8")
+    sections = (_section(*section) for section in _SECTIONS)
+    return "\n".join([_HEAD, *sections, _EXPRESSIONS, _EXAMPLE.replace("{text}", text)])
 
 
 def _section(title: str, words: str, model: type[BaseModel]) -> str:

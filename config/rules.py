@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from apscheduler.triggers.cron import CronTrigger
-
+from config.cron import fires
 from config.problems import Problem, nearest
 
 OPERATIONS = ("create", "update", "deactivate", "delete")
 TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 DATABASES = ("mysql+pymysql", "postgresql+psycopg", "sqlite")
 SECRET_KEYS = ("token", "password", "client_secret")
-_REFERENCE_HINT = 'write { env = "NAME" } or { file = "PATH" } and keep the secret there'
-_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+REFERENCE_HINT = 'write { env = "NAME" } or { file = "PATH" } and keep the secret there'
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# As SQLAlchemy reads it, which takes everything up to the last @, slashes too; urlsplit would stop at the first slash.
+_USER_AND_PASSWORD = re.compile(r"[\w+]+://[^:/]*:[^@]+@")
+_TLS_ARGUMENT = re.compile(r"[?&]ssl_", re.IGNORECASE)
+_PASSWORD_ARGUMENT = re.compile(r"[?&][^=&]*passw(or)?d=[^&]", re.IGNORECASE)
 
 
 def rule_problems(file: str, document: Mapping[str, Any]) -> Iterator[Problem]:
@@ -50,30 +53,56 @@ def _table(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _secrets(prefix: str, table: Mapping[str, Any]) -> _Found:
     for key, value in table.items():
         where = f"{prefix}{key}"
-        if key in SECRET_KEYS and isinstance(value, str):
-            yield where, "a secret must not stand in this file", _REFERENCE_HINT
-        elif key in SECRET_KEYS and isinstance(value, dict):
-            given = [name for name in ("env", "file") if value.get(name)]
-            if len(given) != 1:
-                yield where, "exactly one of env and file says where the secret is", 'write { env = "NAME" }'
+        # A target may be called token, and a mapping is not about secrets.
+        if key in SECRET_KEYS and prefix != "targets.":
+            yield from _secret(where, value)
         elif isinstance(value, dict) and key != "mapping":
             yield from _secrets(f"{where}.", value)
 
 
+def _secret(where: str, value: Any) -> _Found:
+    if isinstance(value, str):
+        yield where, "a secret must not stand here", REFERENCE_HINT
+    if not isinstance(value, dict):
+        return
+    given = [name for name in ("env", "file") if value.get(name)]
+    if len(given) != 1:
+        yield where, "exactly one of env and file says where the secret is", 'write { env = "NAME" }'
+    variable = value.get("env")
+    if isinstance(variable, str) and variable and not _VARIABLE.fullmatch(variable):
+        # Perhaps the secret itself, which must not come back in a message that the variable is not set.
+        yield (
+            f"{where}.env",
+            "is not the name of an environment variable",
+            "use letters, digits and underscores, and keep the secret itself in the variable",
+        )
+
+
 def _redis(redis: Mapping[str, Any]) -> _Found:
     url = redis.get("url", "embedded")
-    if not isinstance(url, str) or url == "embedded":
+    if not isinstance(url, str):
         return
-    if urlsplit_safely(url).scheme not in {"redis", "rediss", "unix"}:
+    if redis.get("ca_file") and not url.startswith("rediss://"):
+        yield "redis.ca_file", "is of no use without TLS", "write a rediss:// url, or take it out"
+    if url == "embedded":
+        return
+    # As redis-py reads it: in lower case.
+    if not urlsplit_safely(url).scheme or not url.startswith(("redis://", "rediss://", "unix://")):
         yield (
             "redis.url",
             "is not an address of a Redis",
             'write "embedded", or redis://, rediss:// or unix:// ...',
         )
+    if _TLS_ARGUMENT.search(url):
+        yield (
+            "redis.url",
+            "must not say how certificates are verified",
+            "write ca_file for an authority of your own",
+        )
     if _has_password(url):
         yield (
             "redis.url",
-            "a secret must not stand in this file",
+            "a secret must not stand here",
             'take it out and write password = { env = "NAME" }',
         )
 
@@ -97,7 +126,7 @@ def _drupal(drupal: Mapping[str, Any]) -> _Found:
     if _has_password(url):
         yield (
             "drupal.url",
-            "a secret must not stand in this file",
+            "a secret must not stand here",
             'take it out and write password = { env = "NAME" }',
         )
 
@@ -139,6 +168,12 @@ def _mapping(where: str, target: Mapping[str, Any]) -> _Found:
     if "userName" not in mapping:
         yield f"{where}.mapping", "userName is not mapped, and SCIM requires it", 'write userName = "name"'
     matching = target.get("matching", ["externalId", "userName"])
+    if matching == []:
+        yield (
+            f"{where}.matching",
+            "is empty, and an account that is there already would never be found",
+            'write matching = ["externalId", "userName"]',
+        )
     for attribute in matching if isinstance(matching, list) else ():
         mapped = any(
             path == attribute or path.split("[")[0] == str(attribute).split(".")[0] for path in mapping
@@ -161,30 +196,34 @@ def _operations(where: str, operations: Any) -> _Found:
 def _cron(where: str, cron: Any) -> _Found:
     example = 'write minute hour day month weekday, such as "*/30 * * * *"'
     try:
-        trigger = CronTrigger.from_crontab(str(cron))
-    except ValueError:
+        if not fires(str(cron)):
+            yield where, "never fires: there is no such day", example
+    except (ValueError, OverflowError):
         yield where, "is not a cron line", example
-        return
-    if trigger.get_next_fire_time(None, dt.datetime.now(dt.UTC).astimezone()) is None:
-        yield where, "never fires: there is no such day", example
 
 
 def _address(where: str, url: Any, *, insecure: bool) -> _Found:
     if not isinstance(url, str):
         return
     parts = urlsplit_safely(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or re.search(r"[\s\x00-\x1f\x7f]", url):
         yield where, "is not a web address", "write https://host/path"
         return
-    if parts.query or parts.fragment or "@" in parts.netloc:
+    if "?" in url or "#" in url or "@" in parts.netloc:
         yield where, "must have no user, query or fragment", "write https://host/path"
-    if parts.scheme == "http" and not insecure and not _LOOPBACK.fullmatch(parts.hostname):
+    if parts.scheme == "http" and not insecure and not _is_loopback(parts.hostname):
         yield where, "http:// would show the token to the network", "write https://, or allow_insecure = true"
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _has_password(url: str) -> bool:
-    parts = urlsplit_safely(url)
-    return bool(parts.password) or "password=" in parts.query.lower()
+    return bool(_USER_AND_PASSWORD.match(url) or _PASSWORD_ARGUMENT.search(url))
 
 
 def urlsplit_safely(url: str) -> Any:

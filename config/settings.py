@@ -12,7 +12,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict
+
+# "8" is no number and 1 is not true: a value of the wrong type is told, not guessed at.
+WholeNumber = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Switch = Annotated[bool, Strict()]
 
 
 class SecretUnavailableError(Exception):
@@ -22,7 +27,7 @@ class SecretUnavailableError(Exception):
 class Frozen(BaseModel):
     """Base of all settings: immutable, no unknown keys, and no input echoed in errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
 class Secret(Frozen):
@@ -103,6 +108,9 @@ class RedisSettings(Frozen):
     )
     username: str | None = Field(None, description="ACL user name, where the server wants one.")
     password: Secret | None = Field(None, description="Password of the Redis user.")
+    ca_file: Path | None = Field(
+        None, description="PEM file of the only authorities to trust for TLS; none: the system's."
+    )
 
 
 class DrupalDatabaseSettings(Frozen):
@@ -113,7 +121,7 @@ class DrupalDatabaseSettings(Frozen):
     )
     password: Secret | None = Field(None, description="Password of the database account.")
     table_prefix: str = Field("", description="The site's table prefix, if it uses one.")
-    poll_seconds: float = Field(
+    poll_seconds: Number = Field(
         5,
         ge=0,
         description="Seconds between two looks for changed users; 0 switches change detection off. 5 is soon enough "
@@ -132,8 +140,11 @@ class DrupalJsonApiSettings(Frozen):
         None, description="OAuth2 client (simple_oauth), instead of username and password."
     )
     client_secret: Secret | None = Field(None, description="Secret of the OAuth2 client.")
-    allow_insecure: bool = Field(False, description="Permits http:// to anything but loopback.")
-    poll_seconds: float = Field(5, ge=0, description="Seconds between two looks for changed users; 0: off.")
+    ca_file: Path | None = Field(
+        None, description="PEM file of the only authorities to trust for TLS; none: the system's."
+    )
+    allow_insecure: Switch = Field(False, description="Permits http:// to anything but loopback.")
+    poll_seconds: Number = Field(5, ge=0, description="Seconds between two looks for changed users; 0: off.")
 
 
 DrupalSettings = Annotated[DrupalDatabaseSettings | DrupalJsonApiSettings, Field(discriminator="kind")]
@@ -167,7 +178,7 @@ class LeaverSettings(Frozen):
 
 
 class TriggerSettings(Frozen):
-    enabled: bool = Field(True, description="false: the trigger does nothing.")
+    enabled: Switch = Field(True, description="false: the trigger does nothing.")
     operations: frozenset[SwitchableOperation] = Field(
         frozenset(), description="What this trigger may do: create, update, deactivate, delete."
     )
@@ -175,28 +186,32 @@ class TriggerSettings(Frozen):
 
 class ScheduledSettings(TriggerSettings):
     cron: str = Field(
-        "*/30 * * * *", description="When a full sync starts: minute hour day month weekday, local time."
+        "*/30 * * * *",
+        description="When a full sync starts: minute hour day month weekday, local time. Weekdays by name or by "
+        "number, 0 and 7 being Sunday. Where both day and weekday are given, both must be right.",
     )
 
 
 class LimitSettings(Frozen):
-    concurrency: int = Field(
+    concurrency: WholeNumber = Field(
         32, ge=1, le=1024, description="The most requests under way; the real number adapts below it."
     )
-    requests_per_second: float = Field(
+    requests_per_second: Number = Field(
         0, ge=0, description="The most requests a second, all workers together; 0: find out."
     )
-    max_attempts: int = Field(8, ge=1, le=100, description="Attempts before a user becomes a dead letter.")
-    timeout_seconds: float = Field(30, gt=0, le=600, description="The longest wait for an answer.")
+    max_attempts: WholeNumber = Field(
+        8, ge=1, le=100, description="Attempts before a user becomes a dead letter."
+    )
+    timeout_seconds: Number = Field(30, gt=0, le=600, description="The longest wait for an answer.")
 
 
 class GuardSettings(Frozen):
-    max_removals: int = Field(
+    max_removals: WholeNumber = Field(
         50,
         ge=0,
         description="Deactivations plus deletions in one run, or in one rolling hour, before the rest is held.",
     )
-    max_removal_percent: float = Field(
+    max_removal_percent: Number = Field(
         10,
         ge=0,
         le=100,
@@ -212,6 +227,9 @@ class TargetSettings(Frozen):
     )
     token: Secret | None = Field(None, description="Bearer token (RFC 6750).")
     oauth2: OAuth2Settings | None = Field(None, description="OAuth2 client credentials, instead of a token.")
+    ca_file: Path | None = Field(
+        None, description="PEM file of the only authorities to trust for TLS; none: the system's."
+    )
     matching: tuple[str, ...] = Field(
         ("externalId", "userName"),
         description="SCIM attributes by which an account of an unlinked user is looked for, in order.",
@@ -228,7 +246,7 @@ class TargetSettings(Frozen):
         "auto", description="Bulk requests where the target offers them. Not used yet."
     )
     scope: str = Field("", description="Expression that says who is provisioned; empty means everybody.")
-    allow_insecure: bool = Field(False, description="Permits http:// to anything but loopback.")
+    allow_insecure: Switch = Field(False, description="Permits http:// to anything but loopback.")
     mapping: Mapping[str, MappedValue] = Field(description="SCIM path = expression over Drupal fields.")
     leavers: LeaverSettings = LeaverSettings()
     manual: TriggerSettings | None = None

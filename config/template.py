@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from config.rules import TARGET_NAME
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -18,7 +20,9 @@ class Answers:
 
     @property
     def token_variable(self) -> str:
-        return "".join(char if char.isalnum() else "_" for char in self.target).upper() + "_TOKEN"
+        name = "".join(char if char.isascii() and char.isalnum() else "_" for char in self.target).upper()
+        # No shell sets a variable that begins with a digit.
+        return f"TARGET_{name}_TOKEN" if name[:1].isdigit() else f"{name}_TOKEN"
 
     @property
     def password_variable(self) -> str | None:
@@ -51,7 +55,7 @@ def _drupal(answers: Answers) -> str:
         return f"""\
 [drupal]
 kind = "jsonapi"
-base_url = {json.dumps(answers.site_url)}
+base_url = {_quoted(answers.site_url)}
 username = "scimpipe"                 # the account's name, not its e-mail address; needs 'administer users'
 password = {{ env = "{answers.password_variable}" }}
 poll_seconds = 5                      # change detection, in seconds; 0 switches it off
@@ -60,17 +64,18 @@ poll_seconds = 5                      # change detection, in seconds; 0 switches
     return f"""\
 [drupal]
 kind = "database"
-url = {json.dumps(answers.database_url)}  # mysql+pymysql:// postgresql+psycopg:// sqlite:///
+url = {_quoted(answers.database_url)}  # mysql+pymysql:// postgresql+psycopg:// sqlite:///
 {password}table_prefix = ""
 poll_seconds = 5                      # change detection, in seconds; 0 switches it off
 """
 
 
 def _target(answers: Answers) -> str:
-    name = answers.target
+    # A name that will not do still makes a readable file, in which `check` says what is wrong with it.
+    name = answers.target if TARGET_NAME.fullmatch(answers.target) else _quoted(answers.target)
     return f"""\
 [targets.{name}]
-base_url = {json.dumps(answers.base_url)}  # the SCIM base URL, as the service provider shows it
+base_url = {_quoted(answers.base_url)}  # the SCIM base URL, as the service provider shows it
 token = {{ env = "{answers.token_variable}" }}
 matching = ["externalId", "userName"] # how an account that is there already is recognised, in this order
 adopt = "unclaimed"                   # unclaimed | always | never: whether such an account is taken over
@@ -106,3 +111,8 @@ cron = "*/30 * * * *"                 # minute hour day month weekday
 max_removals = 50
 max_removal_percent = 10              # of the linked users; the smaller of the two holds
 """
+
+
+def _quoted(text: str) -> str:
+    """As a TOML string, which is a JSON one without surrogate pairs and with U+007F escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,16 @@
+"""Text that is safe to show: on a terminal, in a log line, in an error."""
+
+from __future__ import annotations
+
+import re
+
+# C0 and C1 controls, marks that turn the direction of writing, line and paragraph separators,
+# annotation marks, lone surrogates.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """Text with control and direction characters written out as escapes, U+000A as backslash u000a."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
