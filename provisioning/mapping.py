@@ -94,10 +94,6 @@ class CompiledTarget:
     def gone_fingerprint(self, key: bytes) -> str:
         return keyed(f"{self.policy_digest} gone", key, FINGERPRINT_BYTES)
 
-    def qualifies(self, user: SourceUser) -> bool:
-        """In scope and active. Raises EvaluationError."""
-        return self._presence(user, self.render(user)) is Presence.ACTIVE
-
     def render(self, user: SourceUser) -> Desired:
         """What the account should hold. Raises EvaluationError, naming the attribute."""
         attributes: dict[str, JsonValue] = {}
