@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 import httpx
 
 from config.settings import OAuth2Settings, Secret, SecretUnavailableError, TargetSettings
-from scim.errors import CredentialMissing, NotConnected
-from scim.network import RAISED
+from scim.errors import CredentialMissing, NotConnected, UnusableAnswer
+from scim.network import RAISED, read_bounded
 
 # A token is renewed this long before it ends, so that none ends on its way.
 EARLY_SECONDS = 30.0
 DEFAULT_LIFETIME_SECONDS = 300.0
+LARGEST_BODY = 1024 * 1024
+# A read timeout starts anew with every byte.
+LONGEST_SECONDS = 60.0
 
 
 class Authorization(Protocol):
@@ -69,34 +75,48 @@ class ClientCredentials:
         }
         if self._settings.scope:
             form["scope"] = self._settings.scope
+        status, raw = await self._post(form)
+        if status == 429 or status >= 500:
+            raise NotConnected(f"oauth2.token_url answered {status}; its server has trouble")
+        if status != 200:
+            raise CredentialMissing(
+                f"oauth2.token_url answered {status}; check client_id, client_secret and scope"
+            )
+        self._token, lifetime = _access_token(raw)
+        self._ends_at = time.monotonic() + max(lifetime - EARLY_SECONDS, lifetime / 2)
+
+    async def _post(self, form: Mapping[str, str]) -> tuple[int, bytes]:
+        """Status and body. Redirects are not followed: they would carry the secret elsewhere."""
         try:
-            response = await self._http.post(self._settings.token_url, data=form)
-        except RAISED:
+            request = self._http.build_request("POST", self._settings.token_url, data=form)
+            async with asyncio.timeout(LONGEST_SECONDS):
+                response = await self._http.send(request, stream=True, follow_redirects=False)
+                try:
+                    return response.status_code, await read_bounded(response, LARGEST_BODY)
+                finally:
+                    await response.aclose()
+        except (*RAISED, httpx.InvalidURL):
             raise NotConnected(
                 "oauth2.token_url cannot be reached; is it right, and the network up?"
             ) from None
-        if response.status_code == 429 or response.status_code >= 500:
-            raise NotConnected(f"oauth2.token_url answered {response.status_code}; its server has trouble")
-        if response.status_code != 200:
-            raise CredentialMissing(
-                f"oauth2.token_url answered {response.status_code}; check client_id, client_secret and scope"
-            )
-        self._token, lifetime = _access_token(response)
-        self._ends_at = time.monotonic() + max(lifetime - EARLY_SECONDS, lifetime / 2)
+        except UnusableAnswer:
+            raise CredentialMissing("oauth2.token_url answered with something that cannot be read") from None
 
 
-def _access_token(response: httpx.Response) -> tuple[str, float]:
+def _access_token(raw: bytes) -> tuple[str, float]:
     """(token, seconds it lasts), RFC 6749 5.1."""
     try:
-        answer = response.json()
+        answer = json.loads(raw)
         token = str(answer["access_token"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise CredentialMissing("oauth2.token_url answered without an access token") from None
     _sendable("the access token of oauth2.token_url", token)
     try:
-        return token, float(answer.get("expires_in") or DEFAULT_LIFETIME_SECONDS)
-    except (ValueError, TypeError):
+        lifetime = float(answer.get("expires_in") or DEFAULT_LIFETIME_SECONDS)
+    except (ValueError, TypeError, OverflowError):
         return token, DEFAULT_LIFETIME_SECONDS
+    # Not a number is neither more nor less than any time: such a token would never be renewed.
+    return token, lifetime if math.isfinite(lifetime) else DEFAULT_LIFETIME_SECONDS
 
 
 def authorization(settings: TargetSettings, http: httpx.AsyncClient) -> Authorization:

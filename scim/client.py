@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from provisioning.model import RemoteUser
-from scim.errors import NoAnswer, StatusError, UnusableAnswer, status_error
+from scim.errors import (
+    BadRequest,
+    NoAnswer,
+    NotSupported,
+    NotThere,
+    StatusError,
+    UnusableAnswer,
+    status_error,
+)
 from scim.filters import resource_path
 from scim.listing import PAGE, accounts_of, pages, read_account
 from scim.transport import Answer, Transport
 
 # More than one match is already one too many; a few more make the message right.
 MATCHES = 10
+_NOT_SCIM = "what answers is not a SCIM server; is base_url the SCIM base URL?"
 
 
 class ScimClient:
@@ -43,11 +53,9 @@ class ScimClient:
     async def create(self, resource: Mapping[str, Any]) -> RemoteUser:
         """201, or 200 as some say. An answer that does not name the new account is as good as lost."""
         answer = await self.transport.request("POST", "/Users", body=resource)
-        _raise_for(answer, creating=True)
-        account = read_account(answer.body, answer.headers.get("etag"))
-        if account is None and (location := answer.headers.get("location")):
-            named = unquote(location.rstrip("/").rpartition("/")[2])
-            account = read_account({"id": named}, answer.headers.get("etag"))
+        _raise_for_status(answer, creating=True)
+        version = answer.headers.get("etag")
+        account = read_account(answer.body, version) or read_account(_located(answer), version)
         if account is None:
             raise NoAnswer("the target answered a create without saying which account it made")
         return account
@@ -63,13 +71,21 @@ class ScimClient:
 
     async def delete(self, scim_id: str) -> None:
         """404 is success: the account is not there."""
-        answer = await self.transport.request("DELETE", resource_path(scim_id))
-        if answer.status != 404:
-            _raise_for(answer)
+        with suppress(NotThere):
+            _raise_for(await self.transport.request("DELETE", resource_path(scim_id)))
 
     async def probe(self) -> None:
-        """One small page of users: shows address, credential and right to read."""
-        _raise_for(await self.transport.request("GET", "/Users", params={"count": 1}))
+        """One small page of users: shows address, credential and right to read. Where a page is refused, or 404 may
+        just say that there is nobody, ServiceProviderConfig shows that this is SCIM.
+        """
+        try:
+            answer = await self.transport.request("GET", "/Users", params={"count": 1})
+            _raise_for(answer)
+        except (BadRequest, NotThere, NotSupported):
+            answer = await self.transport.request("GET", "/ServiceProviderConfig")
+            _raise_for(answer)
+        if not isinstance(answer.body, Mapping):
+            raise UnusableAnswer(_NOT_SCIM)
 
     def listing(self, *, cursors: bool, most: int | None = None) -> AsyncIterator[list[RemoteUser]]:
         """most: accounts a page, as the target announces it."""
@@ -78,13 +94,31 @@ class ScimClient:
     async def _write(
         self, method: str, scim_id: str, body: Mapping[str, Any], version: str | None
     ) -> RemoteUser | None:
-        headers = {"If-Match": version} if version else {}
+        # A version that was read from a body may hold anything.
+        headers = {"If-Match": version} if version and version.isascii() and version.isprintable() else {}
         answer = await self.transport.request(method, resource_path(scim_id), body=body, headers=headers)
         _raise_for(answer)
         return read_account(answer.body, answer.headers.get("etag"))
 
 
-def _raise_for(answer: Answer, *, creating: bool = False) -> None:
+def _located(answer: Answer) -> Mapping[str, str]:
+    """What Location says of a new account: .../Users/{id}."""
+    try:
+        path = urlsplit(answer.headers.get("location", "")).path
+    except ValueError:
+        return {}
+    collection, slash, last = path.rstrip("/").rpartition("/")
+    return {"id": unquote(last)} if slash and collection.lower().endswith("/users") else {}
+
+
+def _raise_for(answer: Answer) -> None:
+    """An answer that is no success; one that comes from something else than a SCIM server is none either."""
+    _raise_for_status(answer)
+    if answer.foreign:
+        raise UnusableAnswer(_NOT_SCIM)
+
+
+def _raise_for_status(answer: Answer, *, creating: bool = False) -> None:
     if answer.status >= 400:
         error: StatusError = status_error(answer.status, answer.headers, answer.body, creating=creating)
         raise error

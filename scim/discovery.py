@@ -43,9 +43,8 @@ async def read_features(transport: Transport) -> Features:
         feature = body.get(name)
         return feature.get("supported") is True if isinstance(feature, Mapping) else None
 
-    found = body.get("filter")
-    limit = found.get("maxResults") if isinstance(found, Mapping) else None
     pagination = body.get("pagination")
+    limits = (_limit(body.get("filter"), "maxResults"), _limit(pagination, "maxPageSize"))
     return Features(
         announced=True,
         patch=supported("patch"),
@@ -53,19 +52,23 @@ async def read_features(transport: Transport) -> Features:
         etag=supported("etag"),
         bulk=supported("bulk") is True,
         cursor=isinstance(pagination, Mapping) and pagination.get("cursor") is True,
-        max_results=limit if isinstance(limit, int) and limit > 0 else None,
+        max_results=min((limit for limit in limits if limit is not None), default=None),
     )
+
+
+def _limit(feature: Any, name: str) -> int | None:
+    value = feature.get(name) if isinstance(feature, Mapping) else None
+    return value if isinstance(value, int) and value > 0 else None
 
 
 async def read_schemas(transport: Transport) -> UserSchemas:
     """The schemas of a User: the target's when it shows them, else the RFC's."""
     body = _usable(await transport.request("GET", "/Schemas"))
     wanted = await _user_schemas(transport)
-    resources = body.get("Resources") if body else None
     schemas = {
         str(schema["id"]): read_schema(schema)
-        for schema in resources or ()
-        if isinstance(schema, Mapping) and schema.get("id") and schema.get("attributes")
+        for schema in _objects(body.get("Resources") if body else None)
+        if schema.get("id") and _objects(schema.get("attributes"))
     }
     if not any(urn.lower() == CORE_USER.lower() for urn in schemas):
         return rfc_schemas()
@@ -79,13 +82,10 @@ async def read_schemas(transport: Transport) -> UserSchemas:
 async def _user_schemas(transport: Transport) -> frozenset[str]:
     """URNs (lower case) of the User resource type: its schema and extensions. Empty when not told."""
     body = _usable(await transport.request("GET", "/ResourceTypes"))
-    for kind in (body.get("Resources") if body else None) or ():
-        if isinstance(kind, Mapping) and str(kind.get("endpoint", "")).strip("/").lower() == "users":
-            extensions = kind.get("schemaExtensions") or ()
-            urns = [
-                kind.get("schema"),
-                *(each.get("schema") for each in extensions if isinstance(each, Mapping)),
-            ]
+    for kind in _objects(body.get("Resources") if body else None):
+        if str(kind.get("endpoint", "")).strip("/").lower() == "users":
+            extensions = _objects(kind.get("schemaExtensions"))
+            urns = [kind.get("schema"), *(each.get("schema") for each in extensions)]
             return frozenset(str(urn).lower() for urn in urns if urn) | {CORE_USER.lower()}
     return frozenset()
 
@@ -93,6 +93,11 @@ async def _user_schemas(transport: Transport) -> frozenset[str]:
 def _of_users(urn: str) -> bool:
     lowered = urn.lower()
     return lowered == CORE_USER.lower() or ":extension:" in lowered
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    """The JSON objects of a list; nothing where there is no list."""
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
 def _usable(answer: Answer) -> Mapping[str, Any] | None:

@@ -167,13 +167,13 @@ def retry_after_seconds(header: str | None) -> float | None:
     """RFC 9110 10.2.3: seconds, or a date. Never more than an hour."""
     if not header:
         return None
-    if header.strip().isdigit():
+    if header.isascii() and header.strip().isdigit():
         return min(float(header), LONGEST_RETRY_SECONDS)
     try:
         when = email.utils.parsedate_to_datetime(header)
-    except ValueError:
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=dt.UTC)
+        seconds = (when - dt.datetime.now(dt.UTC)).total_seconds()
+    except (ValueError, TypeError, IndexError, OverflowError):  # the parser's, for dates that are none
         return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=dt.UTC)
-    seconds = (when - dt.datetime.now(dt.UTC)).total_seconds()
     return min(max(seconds, 0.0), LONGEST_RETRY_SECONDS)

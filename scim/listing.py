@@ -6,7 +6,9 @@ whole raises: a listing that ends early would make people look as if they had le
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from provisioning.model import RemoteUser
@@ -14,62 +16,117 @@ from scim.errors import ListingIncomplete, StatusError, UnusableAnswer, status_e
 from scim.transport import Answer, Transport
 
 PAGE = 200
+# Pages of a cursor without anybody new, one after the other, before we stop believing that it leads anywhere.
+FRUITLESS_PAGES = 5
+LONGEST_ID = 2_000
+LONGEST_NUMBER = 18
+_HALF = re.compile("[\ud800-\udfff]")
+_CURSOR_LOST = frozenset({"invalidCursor", "expiredCursor"})
 
 
 def accounts_of(answer: Answer) -> list[RemoteUser]:
     """The resources of a ListResponse; none where there is no `Resources` (RFC 7644 3.4.2)."""
     resources = answer.body.get("Resources") if isinstance(answer.body, Mapping) else None
-    return [account for each in resources or () if (account := read_account(each)) is not None]
+    listed = resources if isinstance(resources, list) else []
+    return [account for each in listed if (account := read_account(each)) is not None]
 
 
 def read_account(resource: Any, version: str | None = None) -> RemoteUser | None:
-    if not isinstance(resource, Mapping) or resource.get("id") in (None, ""):
+    """The account; None where there is none, or none whose id could be asked for."""
+    if not isinstance(resource, Mapping):
         return None
-    meta = resource.get("meta")
-    known = meta.get("version") if isinstance(meta, Mapping) else None
-    return RemoteUser(str(resource["id"]), version or (str(known) if known else None), resource)
+    scim_id, meta = _word(resource.get("id")), resource.get("meta")
+    # A dot would be another address.
+    if scim_id in {"", ".", ".."}:
+        return None
+    if isinstance(resource.get("externalId"), list | dict):
+        # Not ours to read, but a claim all the same: never an account without externalId.
+        resource = {**resource, "externalId": str(resource["externalId"])}
+    known = _word(version or (meta.get("version") if isinstance(meta, Mapping) else None))
+    return RemoteUser(scim_id, known or None, resource)
+
+
+def _word(value: Any) -> str:
+    """An id or a version as it can go into a URL, a header, a store and a log; else "". Some send numbers; a list or an
+    object could hold attributes. JSON can spell half a character, UTF-8 cannot, and no id is a page long.
+    """
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    return text if len(text) <= LONGEST_ID and not _HALF.search(text) else ""
+
+
+@dataclass
+class _Read:
+    """What was read so far: ids, and the largest totalResults that was claimed."""
+
+    ids: set[str] = field(default_factory=set)
+    total: int = 0
+
+    def take(self, answer: Answer) -> list[RemoteUser]:
+        """The accounts that are new."""
+        new = {account.scim_id: account for account in accounts_of(answer) if account.scim_id not in self.ids}
+        self.ids.update(new)
+        self.total = max(self.total, _number(answer.body.get("totalResults")))
+        return list(new.values())
 
 
 async def pages(transport: Transport, *, cursors: bool, count: int = PAGE) -> AsyncIterator[list[RemoteUser]]:
     """Every account once. Raises ListingIncomplete and what a request raises."""
-    seen: set[str] = set()
-    total = 0
-    start, cursor = 1, ""
-    while True:
-        params: dict[str, str | int] = {"count": count}
-        params |= {"cursor": cursor} if cursors else {"startIndex": start}
-        answer = _page(await transport.request("GET", "/Users", params=params))
-        accounts = accounts_of(answer)
-        new = [account for account in accounts if account.scim_id not in seen]
-        seen.update(account.scim_id for account in new)
-        total = max(total, _number(answer.body.get("totalResults")))
+    read = _Read()
+    walk = _by_cursor if cursors else _by_index
+    async for new in walk(transport, count, read):
         if new:
             yield new
-        cursor = str(answer.body.get("nextCursor") or "")
-        start += len(accounts)
-        if cursors and cursor:
-            if not new and accounts:
-                raise ListingIncomplete("the target repeats a page of its listing")
-            continue
-        if cursors or not accounts or not new:
-            break
-        if len(seen) >= total and not await _more(transport, start):
-            break
-    if len(seen) < total:
-        raise ListingIncomplete(f"the target says it has {total} users but listed {len(seen)}")
+    if len(read.ids) < read.total:
+        raise ListingIncomplete(f"the target says it has {read.total} users but listed {len(read.ids)}")
+
+
+async def _by_index(transport: Transport, count: int, read: _Read) -> AsyncIterator[list[RemoteUser]]:
+    start = 1
+    while True:
+        answer = await _page(transport, {"count": count, "startIndex": start})
+        listed = len(accounts_of(answer))
+        new = read.take(answer)
+        yield new
+        start += listed
+        if not new:
+            return
+        # totalResults may be too small: only an empty or repeated page is the end. One request more a listing.
+        if len(read.ids) >= read.total and not await _more(transport, start):
+            return
 
 
 async def _more(transport: Transport, start: int) -> bool:
-    """TotalResults may be too small: only an empty or repeated page is the end. One request more a listing."""
     answer = await transport.request("GET", "/Users", params={"startIndex": start, "count": 1})
-    return answer.status == 200 and isinstance(answer.body, Mapping) and bool(accounts_of(answer))
+    # Some refuse a startIndex beyond the end.
+    return answer.status != 400 and bool(accounts_of(_listed(answer)))
 
 
-def _page(answer: Answer) -> Answer:
+async def _by_cursor(transport: Transport, count: int, read: _Read) -> AsyncIterator[list[RemoteUser]]:
+    cursor, visited, fruitless = "", {""}, 0
+    while True:
+        answer = await _page(transport, {"count": count, "cursor": cursor})
+        new = read.take(answer)
+        yield new
+        cursor = str(answer.body.get("nextCursor") or "")
+        if not cursor:
+            return
+        fruitless = 0 if new else fruitless + 1
+        if cursor in visited or fruitless > FRUITLESS_PAGES:
+            raise ListingIncomplete("the target repeats a page of its listing")
+        visited.add(cursor)
+
+
+async def _page(transport: Transport, params: Mapping[str, str | int]) -> Answer:
+    return _listed(await transport.request("GET", "/Users", params=params))
+
+
+def _listed(answer: Answer) -> Answer:
     if answer.status == 404:
         return Answer(200, answer.headers, {})
     if answer.status >= 400:
         error: StatusError = status_error(answer.status, answer.headers, answer.body)
+        if error.scim_type in _CURSOR_LOST:
+            raise ListingIncomplete(f"the target lost its place in the listing ({error.scim_type})")
         raise error
     if not isinstance(answer.body, Mapping):
         raise UnusableAnswer("the target answered a listing with something that is not SCIM")
@@ -77,4 +134,6 @@ def _page(answer: Answer) -> Answer:
 
 
 def _number(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    """A count, also where it is sent as text; 0 when it is none."""
+    text = str(value)
+    return int(text) if len(text) <= LONGEST_NUMBER and text.isascii() and text.isdigit() else 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable
+
 import aiohttp
 import httpx
 
+from provisioning.inflate import Body, BodyTooLargeError, BodyUndecodableError
 from scim.errors import NoAnswer, NotConnected, UnusableAnswer
 
 Failure = NotConnected | NoAnswer | UnusableAnswer
@@ -65,3 +68,22 @@ def network_error(error: BaseException) -> Failure:
             return failure(words)
     kind = next((NETWORK_ERRORS[each] for each in type(error).__mro__ if each in NETWORK_ERRORS), NoAnswer)
     return kind(_WORDS[kind])
+
+
+async def read_bounded(response: httpx.Response, largest: int) -> bytes:
+    """The body, decompressed, at most `largest` bytes of it. Raises UnusableAnswer."""
+    too_large = UnusableAnswer(f"the answer is larger than {largest} bytes")
+    length = response.headers.get("content-length") or "0"
+    if length.isascii() and length.isdigit() and int(length[:20]) > largest:
+        raise too_large
+    try:
+        body = Body(response.headers.get("content-encoding", ""), largest)
+        # Not aiter_bytes(), which decompresses without a bound.
+        assert isinstance(response.stream, AsyncIterable), "answers of an AsyncClient"
+        async for part in response.stream:
+            body.add(part)
+        return body.whole()
+    except BodyTooLargeError:
+        raise too_large from None
+    except BodyUndecodableError:
+        raise UnusableAnswer(_WORDS[UnusableAnswer]) from None

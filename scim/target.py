@@ -5,6 +5,8 @@ What is learned of a target (it cannot PATCH, a filter lies) is kept as quirks, 
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +22,7 @@ from scim.authorization import authorization
 from scim.client import ScimClient
 from scim.consequences import consequence_of
 from scim.discovery import Features, read_features, read_schemas
-from scim.errors import BadRequest, NotSupported, NotThere, ScimError, StatusError
+from scim.errors import BadRequest, NotSupported, NotThere, ScimError, StatusError, UnusableAnswer
 from scim.filters import contains, equals, matches
 from scim.patch import patch_body
 from scim.quirks import NO_PATCH, QuirksInMemory, QuirkStore, put_path, unfiltered
@@ -29,6 +31,8 @@ from scim.transport import Limiter, Transport, open_http
 # A PATCH path that one server refuses with these may still be set by PUT.
 _PATH_REFUSED = {"invalidPath", "noTarget", None}
 _ESCAPED = frozenset('"\\')
+ANNOUNCED_SECONDS = 3600.0
+UNANNOUNCED_SECONDS = 60.0
 
 
 @contextmanager
@@ -41,7 +45,7 @@ def consequences(*, creating: bool = False) -> Iterator[None]:
 
 
 class ScimTarget:
-    """provisioning.ports.Target. Its features are read once, when they are first needed."""
+    """provisioning.ports.Target. Its features are read when they are first needed, and kept."""
 
     def __init__(
         self, settings: TargetSettings, http: httpx.AsyncClient, client: ScimClient, quirks: QuirkStore
@@ -51,6 +55,10 @@ class ScimTarget:
         self._client = client
         self._quirks = quirks
         self._features: Features | None = None
+        self._features_until = 0.0
+        self._reading_features = asyncio.Lock()
+        # Paths that PATCH has set: not to blame when it refuses several at once.
+        self._patched: set[str] = set()
 
     @property
     def requests(self) -> int:
@@ -106,12 +114,11 @@ class ScimTarget:
                 found = await self._client.query(condition, limit)
             except (BadRequest, NotSupported):
                 found = []
-        return (
-            found[:limit]
-            or [account async for page in self.listing() for account in page if _mentions(account, text)][
-                :limit
-            ]
-        )
+        # Whoever ignores filters shows people nobody has asked for.
+        if found := [account for account in found if _mentions(account, text)]:
+            return found[:limit]
+        found = [account async for page in self.listing() for account in page if _mentions(account, text)]
+        return found[:limit]
 
     async def _first(self, limit: int) -> Sequence[RemoteUser]:
         accounts: list[RemoteUser] = []
@@ -139,13 +146,15 @@ class ScimTarget:
         method = await self._method(changes)
         with consequences():
             if method == "put":
-                return await self._put(scim_id, changes, known)
+                return await self._put(scim_id, changes)
             try:
-                return await self._client.patch(scim_id, patch_body(changes, desired), known)
+                answer = await self._client.patch(scim_id, patch_body(changes, desired), known)
             except (NotSupported, NotThere, BadRequest) as error:
                 if self._settings.update_method == "patch" or not _put_may_help(error):
                     raise
-                return await self._put_instead(scim_id, changes, known, error)
+                return await self._put_instead(scim_id, changes, error)
+        self._patched.update(changes.names)
+        return answer
 
     async def _method(self, changes: Changes) -> str:
         if self._settings.update_method != "auto":
@@ -159,24 +168,26 @@ class ScimTarget:
             else "patch"
         )
 
-    async def _put_instead(
-        self, scim_id: str, changes: Changes, version: str | None, refusal: StatusError
-    ) -> RemoteUser | None:
+    async def _put_instead(self, scim_id: str, changes: Changes, refusal: StatusError) -> RemoteUser | None:
         """PATCH was refused: GET, merge, PUT; and remember it, if that worked."""
         if isinstance(refusal, NotThere):
             # The account or the method? Reading it tells (raises NotThere again).
             await self._client.get(scim_id)
-        answer = await self._put(scim_id, changes, version)
+        answer = await self._put(scim_id, changes)
         # 501 for one path of several is said the same way as for PATCH altogether: one path at a time is learned.
         whole = isinstance(refusal, NotThere) or (isinstance(refusal, NotSupported) and refusal.status == 405)
-        await self._quirks.add(*((NO_PATCH,) if whole else map(put_path, changes.names)))
+        to_blame = [name for name in changes.names if name not in self._patched] or changes.names
+        await self._quirks.add(*((NO_PATCH,) if whole else map(put_path, to_blame)))
         return answer
 
-    async def _put(self, scim_id: str, changes: Changes, version: str | None) -> RemoteUser | None:
+    async def _put(self, scim_id: str, changes: Changes) -> RemoteUser | None:
+        """What is sent is made from what was read a moment ago; its version sees to it that nothing came between."""
         account = await self._client.get(scim_id)
-        return await self._client.replace(
-            scim_id, merge(account.resource, changes), version and account.version
-        )
+        if account.scim_id.casefold() != scim_id.casefold():
+            # Another user's account must never be written here.
+            raise UnusableAnswer("the target answered a read with another user than the one asked for")
+        version = account.version if (await self.features()).etag else None
+        return await self._client.replace(scim_id, merge(account.resource, changes), version)
 
     async def delete(self, scim_id: str) -> None:
         with consequences():
@@ -185,10 +196,14 @@ class ScimTarget:
     # -- the target as a whole -------------------------------------------------------------------------------
 
     async def features(self) -> Features:
-        if self._features is None:
-            with consequences():
-                self._features = await read_features(self._client.transport)
-        return self._features
+        """Kept for an hour; where none were announced, which may have been a passing fault, for a minute."""
+        async with self._reading_features:
+            if self._features is None or time.monotonic() >= self._features_until:
+                with consequences():
+                    self._features = await read_features(self._client.transport)
+                known_seconds = ANNOUNCED_SECONDS if self._features.announced else UNANNOUNCED_SECONDS
+                self._features_until = time.monotonic() + known_seconds
+            return self._features
 
     async def schemas(self) -> UserSchemas:
         with consequences():
@@ -198,7 +213,10 @@ class ScimTarget:
         """Raises Outage (or Unauthorized, Throttled, Transient) while the target does not work for us."""
         try:
             with consequences():
-                await self._client.probe()
+                try:
+                    await self._client.probe()
+                except UnusableAnswer as error:
+                    raise Outage(str(error)) from None
         except (Permanent, Missing) as error:
             raise Outage(error.detail, status_code=error.status_code) from None
 
@@ -225,6 +243,6 @@ def open_target(
     settings: TargetSettings, *, quirks: QuirkStore | None = None, limiter: Limiter | None = None
 ) -> ScimTarget:
     """Builds a target; nothing is sent yet."""
-    http = open_http(settings.limits.timeout_seconds, settings.limits.concurrency)
+    http = open_http(settings.limits.timeout_seconds, settings.limits.concurrency, settings.ca_file)
     transport = Transport(settings.base_url, http, authorization(settings, http), limiter)
     return ScimTarget(settings, http, ScimClient(transport), quirks or QuirksInMemory())

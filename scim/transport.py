@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -16,9 +18,11 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from provisioning.depth import DEEPEST, too_deep
+from provisioning.inflate import ACCEPTED
 from scim.authorization import Authorization
-from scim.errors import NoAnswer, UnusableAnswer
-from scim.network import RAISED, network_error
+from scim.errors import NoAnswer, NotConnected, UnusableAnswer
+from scim.network import RAISED, network_error, read_bounded
 
 MEDIA_TYPE = "application/scim+json"
 LARGEST_BODY = 8 * 1024 * 1024
@@ -57,19 +61,28 @@ class Answer:
     foreign: bool = False
 
 
-def open_http(timeout_seconds: float, connections: int) -> httpx.AsyncClient:
-    """Httpx over aiohttp; certificates are always verified; cookies are not kept."""
+def open_http(timeout_seconds: float, connections: int, ca_file: Path | None = None) -> httpx.AsyncClient:
+    """Httpx over aiohttp; certificates are always verified, against ca_file if there is one; cookies are not kept."""
 
     def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=connections, ssl=httpx.create_ssl_context())
+        connector = aiohttp.TCPConnector(limit=connections, ssl=_trusted(ca_file))
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
     return httpx.AsyncClient(
         transport=AiohttpTransport(client=session),
+        headers={"Accept-Encoding": ACCEPTED},
         timeout=httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
         follow_redirects=False,
         trust_env=False,
     )
+
+
+def _trusted(ca_file: Path | None) -> ssl.SSLContext:
+    """Raises NotConnected: the file was there when the settings were read."""
+    try:
+        return ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
+    except OSError:
+        raise NotConnected("ca_file cannot be read as certificates any more; put it right") from None
 
 
 class Transport:
@@ -102,14 +115,22 @@ class Transport:
         """path: below the base URL, escaped. Any status is an answer. Raises NotConnected, NoAnswer, UnusableAnswer,
         CredentialMissing.
         """
-        url = str(httpx.URL(self._base + path, params=params) if params else self._base + path)
-        content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        url = self._url(path, params)
+        content = None if body is None else _encoded(body)
         credential = await self._authorization.header()
         answer = await self._send(method, url, content, {**(headers or {}), "Authorization": credential})
         if answer.status == 401 and self._authorization.refused(credential):
             credential = await self._authorization.header()
             answer = await self._send(method, url, content, {**(headers or {}), "Authorization": credential})
         return answer
+
+    def _url(self, path: str, params: Mapping[str, str | int] | None) -> str:
+        try:
+            return str(
+                httpx.URL(self._base + path, params=params) if params else httpx.URL(self._base + path)
+            )
+        except (httpx.InvalidURL, ValueError):
+            raise UnusableAnswer("the address of the request cannot be built; is base_url right?") from None
 
     async def _send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> Answer:
         for _ in range(REDIRECTS + 1):
@@ -138,7 +159,11 @@ class Transport:
     async def _send_once(
         self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]
     ) -> Answer:
-        sent = {"Accept": f"{MEDIA_TYPE}, application/json", "User-Agent": USER_AGENT, **headers}
+        sent = {
+            "Accept": f"{MEDIA_TYPE}, application/json",
+            "User-Agent": USER_AGENT,
+            **headers,
+        }
         if content is not None:
             sent["Content-Type"] = MEDIA_TYPE
         async with self._limiter.slot():
@@ -152,7 +177,7 @@ class Transport:
                     asyncio.timeout(self._whole_seconds),
                     self._http.stream(method, url, content=content, headers=sent) as response,
                 ):
-                    raw = await _read(response)
+                    raw = await read_bounded(response, LARGEST_BODY)
                     status = response.status_code
                     names = {name.lower(): value for name, value in response.headers.items()}
             except RAISED as error:
@@ -162,24 +187,21 @@ class Transport:
         return _answer(status, names, raw)
 
 
-async def _read(response: httpx.Response) -> bytes:
-    if int(response.headers.get("content-length") or 0) > LARGEST_BODY:
-        raise UnusableAnswer(f"the target's answer is larger than {LARGEST_BODY} bytes")
-    parts: list[bytes] = []
-    size = 0
-    async for part in response.aiter_bytes():
-        size += len(part)
-        if size > LARGEST_BODY:
-            raise UnusableAnswer(f"the target's answer is larger than {LARGEST_BODY} bytes")
-        parts.append(part)
-    return b"".join(parts)
+def _encoded(body: Any) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a character, which the target itself gave us: JSON can spell it
+        return json.dumps(body).encode()
 
 
 def _answer(status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
     if not raw.strip():
         return Answer(status, headers)
     try:
-        return Answer(status, headers, json.loads(raw))
+        body = json.loads(raw)
+        if too_deep(body, len(raw)):
+            raise UnusableAnswer(f"the target's answer nests more than {DEEPEST} levels")
+        return Answer(status, headers, body)
     except (ValueError, RecursionError):
         if status < 400 and raw.lstrip()[:1] in {b"{", b"["}:
             raise NoAnswer("the target's answer was cut off") from None

@@ -1,0 +1,93 @@
+"""The real scim2-server in this process, over real HTTP, with its features to switch and its store to look into."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from scim2_models import Pagination, ScimProvider
+from scim2_server.memory import InMemoryStorage
+from scim2_server.service import ScimService
+from scim2_server.testserver.application import BearerTokenApplication
+from scim2_server.testserver.cli import ThreadingWSGIServer
+from scim2_server.utils import (
+    load_default_resource_types,
+    load_default_schemas,
+    load_default_service_provider_config,
+)
+
+
+@dataclass
+class ScimServer:
+    """requests: (method, path below the base URL, query, If-Match) of all that was asked, in order."""
+
+    base_url: str
+    token: str
+    storage: InMemoryStorage
+    requests: list[tuple[str, str, str, str | None]] = field(default_factory=list)
+
+    def users(self) -> list[dict[str, Any]]:
+        """The accounts as they are stored, read past SCIM."""
+        stored = [each.model_dump() for each in self.storage.resources]
+        return [each for each in stored if each["meta"]["resourceType"] == "User"]
+
+    def asked(self, method: str) -> list[str]:
+        return [path for verb, path, _, _ in self.requests if verb == method]
+
+
+@contextmanager
+def scim_server(
+    *,
+    token: str = "token",
+    patch: bool = True,
+    filters: bool = True,
+    etag: bool = True,
+    cursor: bool = False,
+    max_results: int = 1000,
+) -> Iterator[ScimServer]:
+    """A server with no accounts. What is switched off is not announced and answered 501; cursor: instead of
+    startIndex. max_results: the largest page.
+    """
+    config = load_default_service_provider_config()
+    assert config.patch is not None
+    assert config.filter is not None
+    assert config.etag is not None
+    config.patch.supported = patch
+    config.filter.supported = filters
+    config.filter.max_results = max_results
+    config.etag.supported = etag
+    if cursor:
+        config.pagination = Pagination(cursor=True, index=False, max_page_size=max_results)
+    provider = ScimProvider.from_discovery(
+        load_default_schemas().values(), load_default_resource_types().values(), config=config
+    )
+    storage = InMemoryStorage()
+    service = ScimService(provider, secret="cursors of a test")
+    application = BearerTokenApplication(storage, provider, service=service, bearer_tokens=[token])
+    running = ScimServer("", token, storage)
+
+    def recorded(environ: dict[str, Any], start_response: Any) -> Any:
+        path = environ["PATH_INFO"].removeprefix("/v2")
+        query = environ.get("QUERY_STRING", "")
+        running.requests.append((environ["REQUEST_METHOD"], path, query, environ.get("HTTP_IF_MATCH")))
+        return application(environ, start_response)
+
+    server = make_server(
+        "127.0.0.1", 0, recorded, server_class=ThreadingWSGIServer, handler_class=_SilentHandler
+    )
+    running.base_url = f"http://127.0.0.1:{server.server_port}/v2"
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield running
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _SilentHandler(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        return
