@@ -61,7 +61,7 @@ def users_after(connection: Connection, tables: UserTables, after: int, limit: i
 def refs_after(connection: Connection, tables: UserTables, after: int, limit: int) -> list[UserRef]:
     """The same, without roles and fields."""
     page = _refs(tables).where(tables.users.c.uid > max(after, 0)).order_by(tables.users.c.uid).limit(limit)
-    return [UserRef(uid, uuid, changed or 0) for uid, uuid, changed in connection.execute(page)]
+    return [UserRef(uid, uuid, _seconds(changed)) for uid, uuid, changed in connection.execute(page)]
 
 
 def refs_changed(connection: Connection, tables: UserTables, since: int) -> list[UserRef]:
@@ -69,7 +69,7 @@ def refs_changed(connection: Connection, tables: UserTables, since: int) -> list
     changed = func.coalesce(tables.data.c.changed, 0)
     rows = _refs(tables).where(tables.users.c.uid > 0, changed >= since)
     ordered = connection.execute(rows.order_by(changed, tables.users.c.uid))
-    return [UserRef(uid, uuid, changed or 0) for uid, uuid, changed in ordered]
+    return [UserRef(uid, uuid, _seconds(changed)) for uid, uuid, changed in ordered]
 
 
 def users_matching(connection: Connection, tables: UserTables, text: str, limit: int) -> list[SourceUser]:
@@ -203,11 +203,19 @@ def _user(row: Any, roles: Items, fields: Sequence[tuple[FieldShape, Items]]) ->
         "roles": sorted({role for (role,) in roles.get(row.uid, ())} - {AUTHENTICATED}),
         "langcode": row.langcode,
         "timezone": row.timezone or None,
-        "created": row.created or 0,
-        "changed": row.changed or 0,
-        "access": row.access or 0,
-        "login": row.login or 0,
+        "created": _seconds(row.created),
+        "changed": _seconds(row.changed),
+        "access": _seconds(row.access),
+        "login": _seconds(row.login),
     }
     for shape, items in fields:
         values[shape.name] = shape.value(items.get(row.uid, ()))
     return SourceUser(row.uid, row.uuid, values)
+
+
+def _seconds(value: Any) -> int:
+    """Unix seconds, 0 for none. SQLite keeps anything in any column. Raises Unintelligible."""
+    try:
+        return int(value or 0)
+    except (ValueError, TypeError, OverflowError):
+        raise Unintelligible("the database holds a time that is no number") from None

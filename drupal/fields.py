@@ -56,9 +56,14 @@ class FieldShape:
         if self.type == "boolean" and value is not None:
             return bool(value)
         if isinstance(value, Decimal) or (self.type == "decimal" and value is not None):
-            exact = Decimal(str(value))
-            return str(exact) if self.scale is None else f"{exact:.{self.scale}f}"
+            return self._decimal(str(value))
         return value
+
+    def _decimal(self, text: str) -> str:
+        try:
+            return text if self.scale is None else f"{Decimal(text):.{self.scale}f}"
+        except ArithmeticError:  # SQLite keeps anything in any column
+            return text
 
 
 def configured(shape: FieldShape, storage: Mapping[str, Any]) -> FieldShape:

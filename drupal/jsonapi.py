@@ -70,10 +70,18 @@ class JsonApiReader:
         users = {
             user.uuid: user for user in map(self._user, rows_of(await self._complete(params))) if user.uid > 0
         }
-        if any(each not in users for each in ids):
-            # Absent means gone only if it was really we who did not see them.
-            await self._session.verify()
+        if absent := [each for each in ids if each not in users]:
+            await self._prove_gone(absent)
         return users
+
+    async def _prove_gone(self, absent: Sequence[str]) -> None:
+        """Absent from a listing means gone only if it was really we who did not see them, and Drupal says so of each:
+        something in between may have shortened the listing.
+        """
+        await self._session.verify()
+        for uuid in absent:
+            if _UUID.fullmatch(uuid) and await self._session.has(uuid):
+                raise Unintelligible("Drupal's listing leaves out a user that Drupal has")
 
     async def scan(self, after: int = 0) -> AsyncIterator[Sequence[SourceUser]]:
         with source_errors():

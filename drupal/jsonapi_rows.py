@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from drupal.errors import NotPermitted, Unintelligible
 from provisioning.model import FieldInfo, SourceUser, UserRef
@@ -16,6 +17,23 @@ TEXTS = ("name", "mail", "langcode", "timezone")
 BASE_FIELDS = (UID, STATUS, "roles", *TEXTS, *TIMES)
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _of_rows(read: Callable[P, T]) -> Callable[P, T]:
+    """A document may hold anything where an object, a number or a time should be: Unintelligible says so."""
+
+    @functools.wraps(read)
+    def reading(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(*args, **kwargs)
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
+            raise Unintelligible("Drupal answered with a user that makes no sense") from None
+
+    return reading
+
+
 def rows_of(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """The rows of a page. Raises Unintelligible."""
     data = document.get("data")
@@ -24,6 +42,7 @@ def rows_of(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return data
 
 
+@_of_rows
 def suspicious(document: Mapping[str, Any]) -> bool:
     """Rows without what every user has, or left out altogether: we may not be who we think we are."""
     meta = document.get("meta")
@@ -37,6 +56,7 @@ def _complete(row: Mapping[str, Any]) -> bool:
     return UID in attributes and STATUS in attributes and "roles" in (row.get("relationships") or {})
 
 
+@_of_rows
 def refuse_incomplete(document: Mapping[str, Any]) -> None:
     """We are who we think we are, and still do not see everything. Raises NotPermitted with what to grant."""
     if suspicious(document):
@@ -49,6 +69,7 @@ def refuse_incomplete(document: Mapping[str, Any]) -> None:
         )
 
 
+@_of_rows
 def user_of(row: Mapping[str, Any], fields: Sequence[str]) -> SourceUser:
     """A user. fields: names of the site's own fields, all of which are in `values`."""
     attributes, relations = row["attributes"], row.get("relationships") or {}
@@ -73,11 +94,13 @@ def user_of(row: Mapping[str, Any], fields: Sequence[str]) -> SourceUser:
     return SourceUser(uid, str(row["id"]), values)
 
 
+@_of_rows
 def ref_of(row: Mapping[str, Any]) -> UserRef:
     attributes = row["attributes"]
     return UserRef(int(attributes[UID]), str(row["id"]), unix(attributes.get("changed")))
 
 
+@_of_rows
 def field_infos(row: Mapping[str, Any]) -> Sequence[FieldInfo]:
     """The site's own fields, as one user shows them."""
     found = []

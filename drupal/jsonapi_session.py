@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import ssl
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,20 +23,21 @@ from httpx_aiohttp import AiohttpTransport
 
 from config.settings import DrupalJsonApiSettings, Secret, SecretUnavailableError
 from drupal.errors import (
-    DrupalError,
     IdentityLost,
     NotDrupal,
-    NotPermitted,
     SignInRefused,
-    Unavailable,
     Unintelligible,
     Unreachable,
 )
+from drupal.jsonapi_answers import document_of, read_bounded, session_cookie
+from provisioning.inflate import ACCEPTED
 
 TIMEOUT_SECONDS = 30.0
-LARGEST_BODY = 16 * 1024 * 1024
 # An OAuth2 token is renewed this long before it ends.
 EARLY_SECONDS = 30.0
+DEFAULT_LIFETIME_SECONDS = 300.0
+# A read timeout starts anew with every byte: an answer that trickles in needs an end as well.
+LONGEST_SECONDS = 120.0
 _LOCKED = (
     "Drupal answered as the anonymous user: the name or password is wrong, the account is blocked, an e-mail address was "
     "given as the name, or five failures have locked the account out for 6 hours; correct drupal.username and "
@@ -51,7 +55,8 @@ class DrupalSession:
         self._settings = settings
         self._base = settings.base_url.rstrip("/")
         self._http = httpx.AsyncClient(
-            transport=AiohttpTransport(client=_client),
+            transport=AiohttpTransport(client=lambda: _client(settings.ca_file)),
+            headers={"Accept-Encoding": ACCEPTED},
             timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=10.0),
             follow_redirects=False,
             trust_env=False,
@@ -87,10 +92,20 @@ class DrupalSession:
             self._signed_in = False
             await self._sign_in()
             response = await self._send("GET", "/jsonapi/user/user", params=params)
-        return _document(response)
+        return document_of(response)
+
+    async def has(self, uuid: str) -> bool:
+        """Whether Drupal has this user, asked by its own address: 404 with JSON for an unknown uuid (FACTS, JSON:API)."""
+        response = await self._send(
+            "GET", f"/jsonapi/user/user/{uuid}", params={"fields[user--user]": "name"}
+        )
+        if response.status_code == 404 and "json" in response.headers.get("content-type", ""):
+            return False
+        document_of(response)
+        return True
 
     async def _me(self) -> str | None:
-        document = _document(await self._send("GET", "/jsonapi"))
+        document = document_of(await self._send("GET", "/jsonapi"))
         try:
             return str(document["meta"]["links"]["me"]["meta"]["id"])
         except (KeyError, TypeError):
@@ -114,12 +129,12 @@ class DrupalSession:
         response = await self._send(
             "POST", "/user/login?_format=json", content=json.dumps({"name": name, "pass": password}).encode()
         )
-        if response.status_code == 200 and (cookie := _session_cookie(response)):
+        if response.status_code == 200 and (cookie := session_cookie(response)):
             self._headers = {"Cookie": cookie}
         elif response.status_code in {400, 403}:
             self._lose(_LOCKED)
         elif response.status_code >= 500:
-            _document(response)
+            document_of(response)
         else:
             # The site has no JSON sign-in: Basic on each request.
             self._basic = httpx.BasicAuth(name, password)
@@ -139,11 +154,14 @@ class DrupalSession:
             raise NotDrupal(
                 "the site has no /oauth/token; install simple_oauth, or use username and password"
             )
-        answer = _document(response)
+        answer = document_of(response)
         if not answer.get("access_token"):
             raise Unintelligible("Drupal's /oauth/token answered without an access token")
-        lifetime = float(answer.get("expires_in") or 300)
-        self._headers = {"Authorization": f"Bearer {answer['access_token']}"}
+        token = str(answer["access_token"])
+        if not token.isascii() or not token.isprintable():
+            raise Unintelligible("Drupal's /oauth/token answered with a token that no header can carry")
+        lifetime = _lifetime(answer.get("expires_in"))
+        self._headers = {"Authorization": f"Bearer {token}"}
         self._ends_at = time.monotonic() + max(lifetime - EARLY_SECONDS, lifetime / 2)
 
     def _lose(self, detail: str) -> None:
@@ -163,12 +181,13 @@ class DrupalSession:
         auth = self._basic if method == "GET" else None
         try:
             request = self._http.build_request(method, self._base + path, headers=headers, **options)
-            response = await self._http.send(request, auth=auth, stream=True)
-            try:
-                await _read(response)
-            finally:
-                await response.aclose()
-        except httpx.HTTPError as error:
+            async with asyncio.timeout(LONGEST_SECONDS):
+                response = await self._http.send(request, auth=auth, stream=True)
+                try:
+                    await read_bounded(response)
+                finally:
+                    await response.aclose()
+        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
             raise Unreachable(
                 f"Drupal at {urlsplit(self._base).netloc} does not answer ({type(error).__name__}); "
                 "is drupal.base_url right, and the site up?"
@@ -176,67 +195,22 @@ class DrupalSession:
         return response
 
 
-def _client() -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=4, ssl=httpx.create_ssl_context())
+def _client(ca_file: Path | None) -> aiohttp.ClientSession:
+    try:
+        trusted = ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
+    except OSError:  # it was there when the settings were read
+        raise Unreachable("drupal.ca_file cannot be read as certificates any more; put it right") from None
+    connector = aiohttp.TCPConnector(limit=4, ssl=trusted)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
-async def _read(response: httpx.Response) -> None:
-    parts: list[bytes] = []
-    async for part in response.aiter_bytes():
-        parts.append(part)
-        if sum(map(len, parts)) > LARGEST_BODY:
-            raise Unintelligible(f"Drupal's answer is larger than {LARGEST_BODY} bytes")
-    response._content = b"".join(parts)  # noqa: SLF001  # what httpx's own aread() does, which has no bound
-
-
-def _session_cookie(response: httpx.Response) -> str:
-    cookies = [line.partition(";")[0] for line in response.headers.get_list("set-cookie")]
-    return "; ".join(cookie for cookie in cookies if cookie.startswith(("SESS", "SSESS")))
-
-
-def _document(response: httpx.Response) -> Mapping[str, Any]:
-    """The JSON of an answer. Raises the DrupalError that its status or body means."""
-    status = response.status_code
-    if status >= 300:
-        raise _status_error(status, response)
+def _lifetime(seconds: Any) -> float:
+    """Of a token; DEFAULT_LIFETIME_SECONDS where what is said is no number."""
     try:
-        document = json.loads(response.content)
-    except (ValueError, RecursionError):
-        raise Unintelligible(
-            "Drupal answered with something that is not JSON; is drupal.base_url the site's address?"
-        ) from None
-    if not isinstance(document, Mapping):
-        raise Unintelligible("Drupal answered with JSON that is not JSON:API")
-    return document
-
-
-def _status_error(status: int, response: httpx.Response) -> DrupalError:
-    if status < 400:
-        return NotDrupal(
-            f"Drupal redirects ({status}); write the address it redirects to in drupal.base_url",
-            status_code=status,
-        )
-    if status == 400:
-        return NotDrupal(
-            "Drupal answered 400: a mapped field does not exist, or the host name is not among its trusted hosts",
-            status_code=status,
-        )
-    if status == 401:
-        return SignInRefused("Drupal answered 401; is the basic_auth module on?", status_code=status)
-    if status == 403:
-        return NotPermitted(
-            "Drupal answered 403: the account needs the permission 'administer users' (and 'View user email addresses')",
-            status_code=status,
-        )
-    if status == 404:
-        return NotDrupal(
-            "Drupal answered 404: is the JSON:API module on, and drupal.base_url right?", status_code=status
-        )
-    retry_after = response.headers.get("retry-after", "")
-    seconds = float(retry_after) if retry_after.isdigit() else None
-    words = "it is in maintenance mode" if status == 503 else "look at the site's log"
-    return Unavailable(f"Drupal answered {status}; {words}", status_code=status, retry_after_seconds=seconds)
+        lifetime = float(seconds or DEFAULT_LIFETIME_SECONDS)
+    except (ValueError, TypeError, OverflowError):
+        return DEFAULT_LIFETIME_SECONDS
+    return lifetime if math.isfinite(lifetime) else DEFAULT_LIFETIME_SECONDS
 
 
 def _reveal(secret: Secret | None, key: str) -> str:

@@ -101,6 +101,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, links)
         elif parts.path == "/jsonapi/user/user":
             self._users(dict(parse_qsl(parts.query)), account)
+        elif parts.path.startswith("/jsonapi/user/user/"):
+            self._user(parts.path.rpartition("/")[2], account)
         else:
             self._answer(404, "<!DOCTYPE html>")
 
@@ -142,6 +144,13 @@ class _Handler(BaseHTTPRequestHandler):
             kind, account = "session", self.site.sessions.get(cookie[8:])
         self.site.requests.append(("GET", urlsplit(self.path).path, kind))
         return account
+
+    def _user(self, uuid: str, account: Account | None) -> None:
+        found = next((user for user in self.site.users if user.uuid == uuid), None)
+        if found is None:
+            self._answer(404, {"errors": [{"status": "404", "title": "Not Found"}]})
+            return
+        self._answer(200, {"data": _row(found, account.sees if account else "nothing", None)})
 
     def _users(self, query: Mapping[str, str], account: Account | None) -> None:
         sees = account.sees if account else "nothing"
