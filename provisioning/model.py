@@ -171,6 +171,22 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class Removal:
+    """What the guard judges and a person approves: an operation on one account. cleared: of an update, the attributes
+    it takes away.
+    """
+
+    operation: OperationName
+    scim_id: str | None
+    cleared: frozenset[str] = frozenset()
+
+    def covers(self, other: Removal) -> bool:
+        """Whether having approved this allows the other: the same operation on the same account, and no more."""
+        same = (self.operation, self.scim_id) == (other.operation, other.scim_id)
+        return same and other.cleared <= self.cleared
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One user claimed by a worker. permits: for each trigger that asked, the operations it was narrowed to
     (None: all the trigger's own switches allow). generation: grows with every submission of this user.
@@ -183,7 +199,7 @@ class Job:
     generation: int
     attempt: int = 1
     run_id: str | None = None
-    approved: OperationName | None = None
+    approved: Removal | None = None
 
 
 class OutcomeName(StrEnum):

@@ -13,7 +13,7 @@ from typing import Literal
 
 from config.settings import LeaverPolicy, LeaverSettings
 from provisioning.diff import changes_from, changes_since
-from provisioning.model import Changes, Desired, Link, Presence, RemoteUser, Source
+from provisioning.model import DOUBT, Changes, Desired, Link, Presence, RemoteUser, Source
 from provisioning.operations import (
     Create,
     Deactivate,
@@ -163,7 +163,8 @@ def _unqualified(
     if link is not None and link.has_account:
         account = found[0].account if found else None
         active = account.active if account else link.active
-        return _leave(link.scim_id, link.version, active, leaver, adopted=None)
+        version = account.version if account else link.version
+        return _leave(link.scim_id, version, active, leaver, adopted=None)
 
     # Links may have been lost, or the answer to a create: an account that carries this user's externalId is still ours. Any other match is
     # not: a name alone never deactivates or deletes anybody.
@@ -211,5 +212,8 @@ def _changes(desired: Desired, link: Link | None, account: RemoteUser | None, po
     if account is None:
         assert link is not None, "without an account there is a link"
         return changes_since(link, desired, policy.mapped, policy.key)
-    sent = link.digests if link is not None else {}
+    sent = dict(link.digests) if link is not None else {}
+    if account.external_id is not None and account.external_id == desired.external_id:
+        # It says that it is ours, so what is mapped is ours too, though we may have forgotten having set it.
+        sent |= dict.fromkeys(sorted(policy.mapped - sent.keys()), DOUBT)
     return changes_from(account.resource, desired, policy.mapped - policy.rewritten, sent)

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from config.settings import OperationName
 from provisioning.model import (
     Changes,
     Desired,
@@ -18,6 +17,7 @@ from provisioning.model import (
     Link,
     RemotePage,
     RemoteUser,
+    Removal,
     SourceUser,
     UserRef,
 )
@@ -92,8 +92,10 @@ class Links(Protocol):
 
     async def get_many(self, users: Sequence[str]) -> Mapping[str, Link]: ...
 
-    async def put(self, user: str, link: Link) -> bool:
-        """Writes a link and claims its scim_id for this user. False, and nothing written, when another user has it."""
+    async def put(self, user: str, link: Link, *, made: bool = False) -> bool:
+        """Writes a link and claims its scim_id for this user. False, and nothing written, when another user has it, or,
+        of an account just made, when this user has another one.
+        """
 
     async def drop(self, user: str) -> None: ...
 
@@ -120,7 +122,7 @@ class Withheld:
 class Guard(Protocol):
     """The removal budget (DESIGN 1.7)."""
 
-    async def take(self, job: Job, operation: OperationName) -> Withheld | None:
+    async def take(self, job: Job, removal: Removal) -> Withheld | None:
         """Takes one removal from the budget. None when it is allowed."""
 
 

@@ -34,12 +34,13 @@ from provisioning.model import (
     OutcomeName,
     Presence,
     RemoteUser,
+    Removal,
     Result,
     Source,
     SourceUser,
 )
 from provisioning.plan import Candidate, Policy, plan
-from provisioning.ports import Lease, Ports
+from provisioning.ports import Lease, Ports, Withheld
 from provisioning.reporting import Reporter
 
 ROUNDS = 5
@@ -221,7 +222,8 @@ class _Attempt:
         self._still_ours()
         account = await self.ports.target.create(new_resource(desired))
         detail = await self._note_rewritten(sent, account)
-        await self._remember(account.scim_id, account.version, active=account.active)
+        if not await self._remember_made(account):
+            return await self._undo_create(account)
         return self.reporter.report(
             OperationName.CREATE,
             OutcomeName.DONE,
@@ -230,30 +232,74 @@ class _Attempt:
             changes=tuple(sent),
         )
 
+    async def _remember_made(self, account: RemoteUser) -> bool:
+        digests_now = self._sent_digests(active=account.active)
+        link = Link(account.scim_id, account.version, self.source.fingerprint, digests_now, account.active)
+        return await self.ports.links.put(self.job.user, link, made=True)
+
+    async def _undo_create(self, account: RemoteUser) -> Result:
+        """Two workers made an account for this user at once, which takes a Redis that lost its leases. The other one's
+        stays; this one's is nobody's yet, unless the target gave us the id of an account that another user has.
+        """
+        owner = await self.ports.links.owner(account.scim_id)
+        if owner is not None:
+            raise Permanent(
+                f"the target gave this user the id {account.scim_id}, which is another Drupal user's account; look at "
+                "both there"
+            )
+        await self.ports.target.delete(account.scim_id)
+        raise Transient("another worker made this user's account at the same moment; this one was taken back")
+
     async def _update(self, operation: op.Update) -> Result:
+        changes, withheld = operation.changes, None
+        if changes.removed:
+            removal = Removal(OperationName.UPDATE, operation.scim_id, frozenset(changes.removed))
+            withheld = await self.ports.guard.take(self.job, removal)
         if operation.adopted is not None:
             await self._claim(operation.adopted)
-        await self._write_down(self.link, operation.changes.names)
+        if withheld is None:
+            detail = await self._send(operation, changes)
+            return self._updated(operation, changes.names, detail)
+        # What takes nothing away goes on; the rest waits for a person.
+        rest = replace(changes, removed=())
+        if rest:
+            await self._send(operation, rest, kept=changes.removed)
+        return self._withheld(OperationName.UPDATE, withheld, operation.scim_id, changes.removed)
+
+    async def _send(self, operation: op.Update, changes: Changes, kept: Sequence[str] = ()) -> str:
+        """kept: attributes that stay on the account though the user has no value any more."""
+        before = self.link.digests if self.link else {}
+        await self._write_down(self.link, changes.names)
         self._still_ours()
         answer = await self.ports.target.update(
-            operation.scim_id, operation.changes, self._desired(), operation.version
+            operation.scim_id, changes, self._desired(), operation.version
         )
-        detail = await self._note_rewritten(operation.changes.set, answer)
-        await self._remember(operation.scim_id, answer.version if answer else None, active=True)
+        detail = await self._note_rewritten(changes.set, answer)
+        version = answer.version if answer else None
+        if kept:
+            left = {path: before[path] for path in kept if path in before}
+            digests_now = {**self._sent_digests(active=True), **left}
+            await self._put(Link(operation.scim_id, version, "", digests_now, active=True))
+        else:
+            await self._remember(operation.scim_id, version, active=True)
+        return detail
+
+    def _updated(self, operation: op.Update, names: tuple[str, ...], detail: str) -> Result:
         return self.reporter.report(
-            OperationName.UPDATE,
-            OutcomeName.DONE,
-            detail=detail,
-            scim_id=operation.scim_id,
-            changes=operation.changes.names,
+            OperationName.UPDATE, OutcomeName.DONE, detail=detail, scim_id=operation.scim_id, changes=names
         )
+
+    def _withheld(
+        self, name: OperationName, withheld: Withheld, scim_id: str, cleared: tuple[str, ...] = ()
+    ) -> Result:
+        outcome = OutcomeName.SKIPPED if withheld.rejected else OutcomeName.HELD
+        return self.reporter.report(name, outcome, detail=withheld.reason, scim_id=scim_id, changes=cleared)
 
     async def _remove(self, operation: op.Deactivate | op.Delete) -> Result:
         name = op.name_of(operation)
-        withheld = await self.ports.guard.take(self.job, name)
+        withheld = await self.ports.guard.take(self.job, Removal(name, operation.scim_id))
         if withheld is not None:
-            outcome = OutcomeName.SKIPPED if withheld.rejected else OutcomeName.HELD
-            return self.reporter.report(name, outcome, detail=withheld.reason, scim_id=operation.scim_id)
+            return self._withheld(name, withheld, operation.scim_id)
         if isinstance(operation, op.Delete):
             self._still_ours()
             await self.ports.target.delete(operation.scim_id)
@@ -290,10 +336,15 @@ class _Attempt:
         self.link = claim
 
     async def _remember(self, scim_id: str, version: str | None, *, active: bool) -> None:
-        link = Link(scim_id, version, self.source.fingerprint, self._sent_digests(active=active), active)
+        await self._put(
+            Link(scim_id, version, self.source.fingerprint, self._sent_digests(active=active), active)
+        )
+
+    async def _put(self, link: Link) -> None:
         if not await self.ports.links.put(self.job.user, link):
             raise Permanent(
-                f"the target gave this user the id {scim_id}, which is another Drupal user's account; look at both there"
+                f"the target gave this user the id {link.scim_id}, which is another Drupal user's account; look at both "
+                "there"
             )
 
     async def _remember_absence(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import redis
@@ -17,6 +18,7 @@ OLDEST = (6, 2)
 CONNECT_SECONDS = 5
 # Longer than any script of ours takes; a paused server is noticed.
 ANSWER_SECONDS = 30
+CONNECTIONS = 32
 
 
 class RedisUnavailable(Exception):  # an outage, named as one
@@ -47,18 +49,23 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": ANSWER_SECONDS,
         "health_check_interval": 30,
+        **({"ssl_ca_certs": str(settings.ca_file)} if settings.ca_file else {}),
     }
 
 
 async def open_redis(settings: Settings) -> Redis:
     """A connected client that answers text. Raises RedisUnavailable."""
     url = redis_url(settings)
-    client = redis.asyncio.Redis.from_url(
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,
+        # Whoever finds none free waits: hundreds of users may want one at the same moment.
+        max_connections=CONNECTIONS,
+        timeout=ANSWER_SECONDS,
         decode_responses=True,
         retry=redis.asyncio.retry.Retry(ExponentialBackoff(cap=1, base=0.05), 3),
         **_options(settings.redis),
     )
+    client = redis.asyncio.Redis.from_pool(pool)
     try:
         information: Any = await client.info("server")
     except (redis.RedisError, OSError) as error:
@@ -95,9 +102,13 @@ def explain(error: Exception, url: str) -> str:
     if isinstance(error, redis.AuthenticationError):
         return f"{where} refuses the password; look at redis.username and redis.password"
     if isinstance(error, redis.exceptions.NoPermissionError):
-        return f"{where} does not allow this user what scimpipe needs; docs/operations.md lists the rights"
+        return f"{where} does not allow this user what scimpipe needs; docs/security.md lists the rights"
     if isinstance(error, redis.TimeoutError):
         return f"{where} does not answer; is it reachable from here?"
+    if any(
+        isinstance(each, ssl.SSLCertVerificationError) for each in (error, error.__cause__, error.__context__)
+    ):
+        return f"{where} shows a certificate that is not trusted; look at redis.url and redis.ca_file"
     if isinstance(error, redis.ConnectionError | OSError):
         return f"{where} cannot be reached; is it running, and is redis.url right?"
     return f"{where} answers, but not as Redis does ({type(error).__name__})"
@@ -121,3 +132,9 @@ async def warnings(client: Redis, settings: Settings) -> tuple[str, ...]:
             "append-only file is off: a restart loses what was queued since the last snapshot; set appendonly yes"
         )
     return tuple(found)
+
+
+async def log_warnings(log: Any, client: Redis, settings: Settings) -> None:
+    """Said by every long-lived process as it starts; `check` and `status` say the same."""
+    for warning in await warnings(client, settings):
+        log.warning("redis_may_lose_work", detail=warning)

@@ -64,12 +64,15 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A removal over the guard's budget, or an orphan. since: Unix seconds."""
+    """A removal over the guard's budget, or an orphan. changes: of an update, the attributes it would take away.
+    since: Unix seconds.
+    """
 
     user: str
     target: str
     operation: OperationName
     scim_id: str | None
+    changes: tuple[str, ...]
     detail: str
     since: float
 
@@ -80,6 +83,7 @@ class Held:
             target=entry["target"],
             operation=OperationName(entry["operation"]),
             scim_id=entry.get("scim_id"),
+            changes=tuple(entry.get("changes") or ()),
             detail=entry.get("detail", ""),
             since=entry["first"] / 1000,
         )

@@ -1,25 +1,34 @@
-"""The removal budget (DESIGN 1.7): deactivations plus deletions in one rolling hour, or in one full sync."""
+"""The removal budget (DESIGN 1.7): deactivations plus deletions in one rolling hour, or in one full sync; and how many
+users may lose an attribute.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Iterable
 
 from config.settings import GuardSettings, OperationName
-from provisioning.model import Job
+from provisioning.model import Job, Removal
 from provisioning.ports import Withheld
 from state.client import Redis
 from state.keys import key
 
 HOUR_MS = 3_600_000
 
-# ARGV: user:operation, limit, window_ms. The same removal tried again is not counted again.
+# KEYS: what is counted. ARGV: member, limit, window_ms. The same removal tried again is not counted again.
 _TAKE = """
 local T = redis.call('TIME')
 local now = tonumber(T[1]) * 1000 + math.floor(tonumber(T[2]) / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[3]))
-if redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 1 end
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
-redis.call('ZADD', KEYS[1], now, ARGV[1])
+for _, counted in ipairs(KEYS) do
+  redis.call('ZREMRANGEBYSCORE', counted, '-inf', now - tonumber(ARGV[3]))
+  local known = redis.call('ZSCORE', counted, ARGV[1])
+  if not known and redis.call('ZCARD', counted) >= tonumber(ARGV[2]) then return 0 end
+end
+for _, counted in ipairs(KEYS) do
+  redis.call('ZADD', counted, 'NX', now, ARGV[1])
+  redis.call('PEXPIRE', counted, ARGV[3])
+end
 return 1
 """
 
@@ -37,31 +46,62 @@ class RemovalGuard:
         """Removals allowed, and how that comes about. The smaller of the two limits; a share is rounded up, so that
         a small site can lose one user.
         """
-        linked = int(await self._redis.hlen(key(self._target, "owners")))
-        percent = self._settings.max_removal_percent
-        share = math.ceil(max(linked, 1) * percent / 100)
+        share, words = await self.share()
         if share < self._settings.max_removals:
-            return share, f"{share} ({percent:g} % of {linked} linked users)"
+            return share, words
         return self._settings.max_removals, f"{self._settings.max_removals} (max_removals)"
 
-    async def take(self, job: Job, operation: OperationName) -> Withheld | None:
-        """Raises nothing; None means go on."""
-        if job.approved is operation:
+    async def share(self) -> tuple[int, str]:
+        """Users who may lose an attribute, and how that comes about: max_removal_percent, rounded up."""
+        linked = int(await self._redis.hlen(key(self._target, "owners")))
+        percent = self._settings.max_removal_percent
+        limit = math.ceil(max(linked, 1) * percent / 100)
+        return limit, f"{limit} ({percent:g} % of {linked} linked users)"
+
+    async def take(self, job: Job, removal: Removal) -> Withheld | None:
+        """None means go on."""
+        if job.approved is not None and job.approved.covers(removal):
             return None
-        if await self._redis.hget(key(self._target, "rejected"), job.user) == operation.value:
-            return Withheld(f"{operation.value} was rejected by a person", rejected=True)
-        closed = (
-            await self._redis.hget(key(self._target, f"run:{job.run_id}"), "over_budget")
-            if job.run_id
-            else None
-        )
-        if closed:
-            return Withheld(f"{closed}; see `scimpipe held list`")
+        rejected = await self._redis.hget(key(self._target, "rejected"), job.user)
+        if rejected and _rejects(rejected, removal):
+            what = ", ".join(sorted(removal.cleared)) or removal.operation.value
+            return Withheld(f"{what}: rejected by a person", rejected=True)
+        if job.run_id:
+            run = key(self._target, f"run:{job.run_id}")
+            fields = [f"clearing:{path}" for path in sorted(removal.cleared)] or ["over_budget"]
+            closed = next((words for words in await self._redis.hmget(run, fields) if words), None)
+            if closed:
+                return Withheld(f"{closed}; see `scimpipe held list`")
+        return await (self._take_clearing(job, removal) if removal.cleared else self._take_one(job, removal))
+
+    async def _take_one(self, job: Job, removal: Removal) -> Withheld | None:
         limit, words = await self.budget()
-        removal = f"{job.user}:{operation.value}"
-        if await self._take(keys=[key(self._target, "removals")], args=[removal, limit, HOUR_MS]):
+        member = f"{job.user}:{removal.operation.value}"
+        if await self._take([key(self._target, "removals")], [member, limit, HOUR_MS]):
             return None
         return Withheld(f"more than {words} removals within an hour; see `scimpipe held list`")
+
+    async def _take_clearing(self, job: Job, removal: Removal) -> Withheld | None:
+        limit, words = await self.share()
+        paths = sorted(removal.cleared)
+        keys = [key(self._target, f"cleared:{path}") for path in paths]
+        if await self._take(keys, [job.user, limit, HOUR_MS]):
+            return None
+        return Withheld(
+            f"more than {words} would lose {' or '.join(paths)} within an hour; see `scimpipe held list`"
+        )
+
+    async def close_clearing(self, run_id: str, path: str, limit_words: str) -> None:
+        """Called when a producer has found that a run would take an attribute away from more users than may lose it:
+        then all of that run are held.
+        """
+        reason = f"more than {limit_words} would lose {path} at once"
+        await self._close(run_id, f"clearing:{path}", reason)
+
+    async def _close(self, run_id: str, field: str, reason: str) -> None:
+        run = key(self._target, f"run:{run_id}")
+        await self._redis.hset(run, field, reason)
+        await self._redis.expire(run, 30 * 86_400)
 
     async def close_run(self, run_id: str, planned: int) -> bool:
         """Called when a producer knows how many removals a run would bring. True when that is over the budget: then
@@ -71,6 +111,15 @@ class RemovalGuard:
         if planned <= limit:
             return False
         reason = f"{planned} removals at once, and the guard allows {words}"
-        await self._redis.hset(key(self._target, f"run:{run_id}"), "over_budget", reason)
-        await self._redis.expire(key(self._target, f"run:{run_id}"), 30 * 86_400)
+        await self._close(run_id, "over_budget", reason)
         return True
+
+
+def rejection(operation: OperationName, cleared: Iterable[str]) -> str:
+    """As it is kept of a user."""
+    return json.dumps([operation.value, *sorted(cleared)])
+
+
+def _rejects(stored: str, removal: Removal) -> bool:
+    operation, *cleared = json.loads(stored)
+    return operation == removal.operation.value and removal.cleared <= set(cleared)

@@ -5,14 +5,16 @@ scimpipe:{T}:due         zset    user -> ms at which a message is to be sent (ag
 scimpipe:{T}:leases      zset    user -> ms at which the lease of a running user ends
 scimpipe:{T}:leased      hash    user -> owner and job (JSON) of a running user
 scimpipe:{T}:generation  counter of submissions
+scimpipe:{T}:clock       string  the server's time as last seen, in ms
 scimpipe:{T}:failed      hash    user -> dead letter (JSON)
 scimpipe:{T}:held        hash    user -> removal that waits for a person (JSON)
-scimpipe:{T}:rejected    hash    user -> operation a person has rejected
+scimpipe:{T}:rejected    hash    user -> operation a person has rejected, and attributes (JSON list)
 scimpipe:{T}:result:U    string  the last result of a user somebody waits for; expires after an hour
 scimpipe:{T}:links       hash    user -> link (compact text)
 scimpipe:{T}:owners      hash    SCIM id -> user
 scimpipe:{T}:quirks      set     what was learned of the target
 scimpipe:{T}:removals    zset    user:operation -> ms: removals of the last hour
+scimpipe:{T}:cleared:P   zset    user -> ms: who lost attribute P in the last hour
 scimpipe:{T}:gate        hash    throttled_until, failures, paused, quarantined, since, probe_at, probe_wait
 scimpipe:{T}:history     stream  what was done
 scimpipe:{T}:run         string  id of the run under way or last

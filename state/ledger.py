@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.settings import OperationName, Trigger
-from provisioning.model import Job, OutcomeName, Result
+from provisioning.model import Job, OutcomeName, Removal, Result
 from state import scripts
 from state.client import Redis
 from state.entries import DeadLetter, Held, decode_result, encode_result
+from state.guard import rejection
 from state.keys import key
 
 RESEND_MS = 30_000
@@ -54,7 +55,7 @@ class Ledger:
         self._prefix = key(target, "")
         self._scripts = {
             name: redis.register_script(getattr(scripts, name))
-            for name in ("MARK", "CLAIM", "RENEW", "SETTLE", "HAND_BACK", "SWEEP", "AGAIN")
+            for name in ("MARK", "CLAIM", "RENEW", "SETTLE", "HAND_BACK", "SWEEP", "AGAIN", "HURRY")
         }
 
     async def _run(self, script: str, *arguments: Any) -> list[str]:
@@ -74,7 +75,7 @@ class Ledger:
             return Marked({}, ())
         permits = "true" if operations is None else json.dumps(sorted(operations))
         at_once = "1" if trigger is Trigger.MANUAL else "0"
-        answer = await self._run("MARK", trigger.value, permits, run_id or "", RESEND_MS, "", at_once, *users)
+        answer = await self._run("MARK", trigger.value, permits, run_id or "", RESEND_MS, at_once, *users)
         rows = list(_rows(answer, 3))
         return Marked(
             {user: int(generation) for user, generation, _ in rows},
@@ -121,10 +122,11 @@ class Ledger:
 
     async def sweep(self, limit: int = 1_000) -> Mapping[str, tuple[str, ...]]:
         """Puts back what has an expired lease; gives, by lane, the users whose message has to be sent (again)."""
-        lanes: dict[str, list[str]] = {INTERACTIVE: [], BULK: []}
-        for user, lane in _rows(await self._run("SWEEP", limit, RESEND_MS), 2):
-            lanes[lane].append(user)
-        return {lane: tuple(users) for lane, users in lanes.items() if users}
+        return _by_lane(_rows(await self._run("SWEEP", limit, RESEND_MS), 2))
+
+    async def hurry(self) -> Mapping[str, tuple[str, ...]]:
+        """Ends every back-off: a person is there and has mended something. Gives the users by lane, for sending."""
+        return _by_lane(_rows(await self._run("HURRY", RESEND_MS), 2))
 
     async def counts(self) -> Counts:
         seconds, _ = await self._redis.time()
@@ -160,6 +162,11 @@ class Ledger:
 
     # -- what waits for a person -------------------------------------------------------------------------------
 
+    async def waiting(self) -> frozenset[str]:
+        """Users with a dead letter or a held removal."""
+        lists = [await self._redis.hkeys(self._prefix + name) for name in ("failed", "held")]
+        return frozenset[str]().union(*lists)
+
     async def dead_letters(self) -> tuple[DeadLetter, ...]:
         entries = await self._redis.hgetall(self._prefix + "failed")
         letters = [DeadLetter.read(user, json.loads(raw)) for user, raw in entries.items()]
@@ -175,11 +182,11 @@ class Ledger:
 
         Gives the users by lane, for sending.
         """
-        return _by_lane(await self._run("AGAIN", "failed", *users)) if users else {}
+        return _by_lane(_rows(await self._run("AGAIN", "failed", *users), 3)) if users else {}
 
     async def approve(self, users: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
         """Each held removal once, and exactly the operation that was shown. Gives the users by lane, for sending."""
-        return _by_lane(await self._run("AGAIN", "held", *users)) if users else {}
+        return _by_lane(_rows(await self._run("AGAIN", "held", *users), 3)) if users else {}
 
     async def discard(self, users: Sequence[str]) -> int:
         """Takes dead letters off the list; the next full sync tries those users anyway."""
@@ -190,7 +197,8 @@ class Ledger:
         rejected = 0
         for entry in await self.held():
             if entry.user in users:
-                await self._redis.hset(self._prefix + "rejected", entry.user, entry.operation.value)
+                said = rejection(entry.operation, entry.changes)
+                await self._redis.hset(self._prefix + "rejected", entry.user, said)
                 rejected += int(await self._redis.hdel(self._prefix + "held", entry.user))
         return rejected
 
@@ -215,7 +223,11 @@ class Ledger:
             generation=int(raw["g"]),
             attempt=int(raw["a"]),
             run_id=raw.get("r"),
-            approved=OperationName(approved) if approved else None,
+            approved=Removal(
+                OperationName(approved["o"]), approved.get("id"), frozenset(approved.get("c") or ())
+            )
+            if approved
+            else None,
         )
 
 
@@ -236,8 +248,9 @@ def _rows(flat: Sequence[str], width: int) -> list[tuple[str, ...]]:
     return [tuple(flat[start : start + width]) for start in range(0, len(flat), width)]
 
 
-def _by_lane(flat: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-    lanes: dict[str, tuple[str, ...]] = {}
-    for user, _, lane in _rows(flat, 3):
-        lanes[lane] = (*lanes.get(lane, ()), user)
-    return lanes
+def _by_lane(rows: Sequence[tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+    """rows: the user first, the lane last."""
+    lanes: dict[str, list[str]] = {}
+    for row in rows:
+        lanes.setdefault(row[-1], []).append(row[0])
+    return {lane: tuple(users) for lane, users in lanes.items()}

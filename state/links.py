@@ -16,7 +16,8 @@ from provisioning.model import Link
 from state.client import Redis
 from state.keys import DIGEST_KEY, key
 
-# ARGV: user, scim id or '', link. Refuses an account that is another user's; gives up the user's former account.
+# ARGV: user, scim id or '', link, '1' for an account just made. Refuses an account that is another user's, and an account
+# just made for a user who has another; gives up the user's former account.
 _PUT = """
 local links, owners = KEYS[1], KEYS[2]
 local user, scim_id, link = ARGV[1], ARGV[2], ARGV[3]
@@ -27,6 +28,7 @@ end
 local before = redis.call('HGET', links, user)
 if before then
   local old = string.match(before, '^[^\\t]*')
+  if ARGV[4] == '1' and old ~= '' and old ~= scim_id then return 0 end
   if old ~= '' and old ~= scim_id and redis.call('HGET', owners, old) == user then redis.call('HDEL', owners, old) end
 end
 redis.call('HSET', links, user, link)
@@ -60,9 +62,9 @@ class LinkStore:
         found = await self._redis.hmget(self._links, list(users))
         return {user: self._decode(raw) for user, raw in zip(users, found, strict=True) if raw is not None}
 
-    async def put(self, user: str, link: Link) -> bool:
-        raw = self._encode(link)
-        return bool(await self._put(keys=[self._links, self._owners], args=[user, link.scim_id, raw]))
+    async def put(self, user: str, link: Link, *, made: bool = False) -> bool:
+        arguments = [user, link.scim_id, self._encode(link), "1" if made else "0"]
+        return bool(await self._put(keys=[self._links, self._owners], args=arguments))
 
     async def drop(self, user: str) -> None:
         await self._drop(keys=[self._links, self._owners], args=[user])

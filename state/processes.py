@@ -11,6 +11,8 @@ from state.keys import PREFIX
 
 ALIVE_SECONDS = 15
 BEAT_SECONDS = 5
+# Set for child processes by whoever starts them and is to stop them.
+PARENT_VARIABLE = "SCIMPIPE_PARENT"
 _RENEW = """
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
@@ -22,6 +24,20 @@ return 1
 def process_id() -> str:
     """Names this process among all machines; also the owner of its leases."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+
+
+def abandoned() -> bool:
+    """Whether the process that started this one, and named itself in SCIMPIPE_PARENT, is gone."""
+    parent = os.environ.get(PARENT_VARIABLE, "")
+    if not parent.isdigit():
+        return False
+    try:
+        os.kill(int(parent), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 class Processes:

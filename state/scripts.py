@@ -1,6 +1,7 @@
 """The ledger's transitions, one Lua script each: a crash before or after a script is safe, and there is no during.
 
-A job is {g: generation, p: {trigger: true | [operations]}, a: attempt, n: not before (ms), r: run, ok: approved}.
+A job is {g: generation, p: {trigger: true | [operations]}, a: attempt, n: not before (ms), r: run,
+ok: {o: operation, id: account, c: attributes} that a person approved}.
 Time is the server's, so that the clocks of the machines do not matter.
 """
 
@@ -41,6 +42,35 @@ local function release(user)
   redis.call('ZREM', k('leases'), user)
   redis.call('HDEL', k('leased'), user)
 end
+local function set_back(by)
+  -- the server's clock was set back: all that is to come would be that much later
+  for _, name in ipairs({'due', 'leases', 'removals'}) do
+    local rows = redis.call('ZRANGE', k(name), 0, -1, 'WITHSCORES')
+    for i = 1, #rows, 2 do redis.call('ZADD', k(name), tonumber(rows[i + 1]) - by, rows[i]) end
+  end
+  local jobs = redis.call('HGETALL', k('jobs'))
+  for i = 1, #jobs, 2 do
+    local job = cjson.decode(jobs[i + 1])
+    job.n = job.n - by
+    redis.call('HSET', k('jobs'), jobs[i], cjson.encode(job))
+  end
+  for _, field in ipairs({'throttled_until', 'probe_at'}) do
+    local at = redis.call('HGET', k('gate'), field)
+    if at then redis.call('HSET', k('gate'), field, string.format('%d', tonumber(at) - by)) end
+  end
+end
+local function watch_clock()
+  -- before a lease is judged: had the clock been set forward, every lease would have run out at once, and two workers
+  -- would have the same user. Leases outlast what stays below 20 s.
+  local seen = tonumber(redis.call('GET', k('clock')) or now)
+  if now + 10000 < seen then set_back(seen - now)
+  elseif now > seen + 20000 then
+    for _, user in ipairs(redis.call('ZRANGE', k('leases'), 0, -1)) do
+      redis.call('ZADD', k('leases'), 'GT', now + 30000, user)
+    end
+  end
+  redis.call('SET', k('clock'), now)
+end
 local function restore(user, job, delay)
   -- a job that was running becomes pending again, together with what was submitted meanwhile
   release(user)
@@ -52,18 +82,17 @@ local function restore(user, job, delay)
 end
 """
 
-# ARGV: trigger, operations (JSON list or 'true'), run or '', resend_ms, approved or '', at_once ('1'), users...
+# ARGV: trigger, operations (JSON list or 'true'), run or '', resend_ms, at_once ('1'), users...
 # Gives user, generation, send ('1'/'0') for each.
 MARK = (
     _COMMON
     + """
-local trigger, ops, run, resend, ok, at_once = ARGV[1], cjson.decode(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local trigger, ops, run, resend, at_once = ARGV[1], cjson.decode(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local out = {}
-for i = 7, #ARGV do
+for i = 6, #ARGV do
   local user = ARGV[i]
   local job = {g = redis.call('INCR', k('generation')), p = {[trigger] = ops}, a = 1, n = now}
   if run ~= '' then job.r = run; redis.call('SADD', k('run:' .. run .. ':users'), user) end
-  if ok ~= '' then job.ok = ok end
   local before = redis.call('HGET', k('jobs'), user)
   local send = not before
   if before then
@@ -78,6 +107,7 @@ for i = 7, #ARGV do
   pending(user, job, (send or not before) and now + resend or redis.call('ZSCORE', k('due'), user) or now)
   table.insert(out, user); table.insert(out, tostring(job.g)); table.insert(out, send and '1' or '0')
 end
+if run ~= '' then redis.call('EXPIRE', k('run:' .. run .. ':users'), 2592000) end
 return out
 """
 )
@@ -86,6 +116,7 @@ return out
 CLAIM = (
     _COMMON
     + """
+watch_clock()
 local owner, lease = ARGV[1], tonumber(ARGV[2])
 local out = {}
 for i = 3, #ARGV do
@@ -117,6 +148,7 @@ return out
 RENEW = (
     _COMMON
     + """
+watch_clock()
 local out = {}
 for i = 3, #ARGV do
   local user = ARGV[i]
@@ -163,15 +195,21 @@ end
 if job.p.manual then
   redis.call('SET', k('result:' .. user), cjson.encode({g = job.g, e = ARGV[6]}), 'EX', ARGV[10])
 end
+local again = redis.call('HEXISTS', k('jobs'), user) == 1
 local finished = ''
-if job.r and redis.call('SREM', k('run:' .. job.r .. ':users'), user) == 1 then
-  local run = k('run:' .. job.r)
+local function count(id)
+  if redis.call('SREM', k('run:' .. id .. ':users'), user) == 0 then return end
+  local run = k('run:' .. id)
   redis.call('HINCRBY', run, ARGV[8], 1)
   if redis.call('HEXISTS', run, 'scanned_all') == 1 and redis.call('SCARD', run .. ':users') == 0 then
-    if redis.call('HSETNX', run, 'finished_at', now) == 1 then finished = job.r end
+    if redis.call('HSETNX', run, 'finished_at', now) == 1 then finished = id end
   end
 end
-return {'1', redis.call('HEXISTS', k('jobs'), user) == 1 and '1' or '0', finished}
+if job.r then count(job.r) end
+-- the full sync under way may wait for this user, too, though a later batch has put its name on the job
+local current = redis.call('GET', k('run'))
+if current and current ~= job.r and not again then count(current) end
+return {'1', again and '1' or '0', finished}
 """
 )
 
@@ -191,6 +229,7 @@ return #ARGV - 2
 SWEEP = (
     _COMMON
     + """
+watch_clock()
 local limit, resend = tonumber(ARGV[1]), tonumber(ARGV[2])
 for _, user in ipairs(redis.call('ZRANGEBYSCORE', k('leases'), '-inf', now, 'LIMIT', 0, limit)) do
   local raw = redis.call('HGET', k('leased'), user)
@@ -231,13 +270,32 @@ for i = 2, #ARGV do
     local entry = cjson.decode(raw)
     local job = {g = redis.call('INCR', k('generation')), p = entry.p, a = 1, n = now}
     if list == 'held' then
-      job.ok = entry.operation
+      job.ok = {o = entry.operation, id = entry.scim_id, c = entry.changes}
       redis.call('HDEL', k('held'), user)
     end
     local before = redis.call('HGET', k('jobs'), user)
     if before then job = merge(cjson.decode(before), job); job.a = 1; job.n = now end
     pending(user, job, now + 30000)
     table.insert(out, user); table.insert(out, tostring(job.g))
+    table.insert(out, (job.p.manual or job.p.automatic) and 'interactive' or 'bulk')
+  end
+end
+return out
+"""
+)
+
+# ARGV: resend_ms. Whoever waits for a back-off is due now; no attempt is given back. Gives user, lane.
+HURRY = (
+    _COMMON
+    + """
+local out = {}
+for _, user in ipairs(redis.call('ZRANGE', k('due'), 0, -1)) do
+  local raw = redis.call('HGET', k('jobs'), user)
+  local job = raw and cjson.decode(raw)
+  if job and job.n > now and not running(user) then
+    job.n = now
+    pending(user, job, now + tonumber(ARGV[1]))
+    table.insert(out, user)
     table.insert(out, (job.p.manual or job.p.automatic) and 'interactive' or 'bulk')
   end
 end

@@ -75,3 +75,8 @@ class TargetState:
         if users:
             with contextlib.suppress(redis.RedisError, dramatiq.errors.BrokerError):
                 await asyncio.to_thread(send, self.broker, self.target, users, lane, delay_seconds)
+
+    async def hurry(self) -> None:
+        """Whoever waits for a back-off is tried now."""
+        for lane, users in (await self.ledger.hurry()).items():
+            await self.send(users, lane)

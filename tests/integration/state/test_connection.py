@@ -45,26 +45,7 @@ def test_an_account_without_the_rights_is_told(tmp_path):
         (tmp_path / "password").write_text("pw")
         told = refused(settings(url, username="weak", password=Secret(file=tmp_path / "password")))
         assert "does not allow" in told
-        assert "docs/operations.md" in told
-
-
-def test_the_rights_of_docs_operations_are_enough(tmp_path):
-    page = (Path(__file__).parents[3] / "docs/operations.md").read_text()
-    rights = next(line for line in page.splitlines() if "~scimpipe:*" in line).split("`")[1]
-    with valkey(tmp_path, "--user", *f"scimpipe on >pw {rights}".split()) as url:
-        (tmp_path / "password").write_text("pw")
-
-        async def run() -> None:
-            client = await open_redis(
-                settings(url, username="scimpipe", password=Secret(file=tmp_path / "password"))
-            )
-            assert await client.time()
-            assert [name async for name in client.scan_iter("scimpipe:process:*")] == []
-            await client.eval("return redis.call('SET', KEYS[1], 1)", 1, "scimpipe:{acme}:x")
-            await client.eval("return redis.call('SET', KEYS[1], 1)", 1, "dramatiq:x")
-            await client.aclose()
-
-        asyncio.run(run())
+        assert "docs/security.md" in told
 
 
 def test_nobody_there_and_something_else_there_are_told():

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from config.settings import OperationName, Trigger
-from provisioning.model import Job, OutcomeName, Result
+from provisioning.model import Job, OutcomeName, Removal, Result
 from state.ledger import Ledger
 from state.runs import Runs
 from tests.support.valkey import with_redis
@@ -200,7 +200,7 @@ def test_an_approval_works_once_and_covers_what_was_shown(run):
         assert await ledger.approve(["u"]) == {"bulk": ("u",)}
         assert await ledger.approve(["u"]) == {}
         (job,) = await ledger.claim(["u"], "w", LEASE)
-        assert job.approved is OperationName.DEACTIVATE
+        assert (job.approved.operation, job.approved.cleared) == (OperationName.DEACTIVATE, frozenset())
 
     run(body)
 
@@ -254,14 +254,55 @@ def test_a_rejected_removal_is_not_asked_about_again_until_the_user_has_qualifie
         await ledger.settle(job, "w", result(job, OutcomeName.HELD, operation=OperationName.DELETE))
         assert await ledger.reject(["u"]) == 1
         assert await ledger.held() == ()
-        assert (await guard.take(job, OperationName.DELETE)).rejected
+        assert (await guard.take(job, Removal(OperationName.DELETE, "id-1"))).rejected
         await ledger.mark_pending(["u"], Trigger.SCHEDULED)
         (job,) = await ledger.claim(["u"], "w", LEASE)
         await ledger.settle(job, "w", result(job, OutcomeName.SKIPPED, operation=OperationName.DELETE))
-        assert (await guard.take(job, OperationName.DELETE)).rejected
+        assert (await guard.take(job, Removal(OperationName.DELETE, "id-1"))).rejected
         await ledger.mark_pending(["u"], Trigger.SCHEDULED)
         (job,) = await ledger.claim(["u"], "w", LEASE)
         await ledger.settle(job, "w", result(job, OutcomeName.DONE))
-        assert not (await guard.take(job, OperationName.DELETE)).rejected
+        assert not (await guard.take(job, Removal(OperationName.DELETE, "id-1"))).rejected
+
+    run(body)
+
+
+def test_an_orphan_that_was_approved_can_be_claimed(run):
+    async def body(ledger, _):
+        entry = {"target": "acme", "operation": "delete", "scim_id": "id-1", "detail": "orphan"}
+        assert await ledger.hold("u", entry, Trigger.MANUAL)
+        await ledger.approve(["u"])
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        assert job.approved == Removal(OperationName.DELETE, "id-1")
+
+    run(body)
+
+
+def test_a_full_sync_ends_though_another_batch_has_put_its_name_on_a_job(run):
+    async def body(ledger, client):
+        runs = Runs(client, "acme")
+        run_id, _ = await runs.start("s", "scheduled")
+        await ledger.mark_pending(["u"], Trigger.SCHEDULED, run_id=run_id)
+        await runs.scanned(run_id, "s")
+        await ledger.mark_pending(["u"], Trigger.AUTOMATIC, run_id="poll-1")
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        assert job.run_id == "poll-1"
+        assert (await ledger.settle(job, "w", result(job))).run == run_id
+        assert (await runs.get(run_id)).counters["created"] == 1
+
+    run(body)
+
+
+def test_a_full_sync_waits_for_the_job_it_asked_for_and_not_for_one_that_ran_before(run):
+    async def body(ledger, client):
+        runs = Runs(client, "acme")
+        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
+        (before,) = await ledger.claim(["u"], "w", LEASE)
+        run_id, _ = await runs.start("s", "scheduled")
+        await ledger.mark_pending(["u"], Trigger.SCHEDULED, run_id=run_id)
+        await runs.scanned(run_id, "s")
+        assert (await ledger.settle(before, "w", result(before))).run is None
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        assert (await ledger.settle(job, "w", result(job))).run == run_id
 
     run(body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from config.settings import GuardSettings, OperationName, Trigger
-from provisioning.model import Job, Link
+from provisioning.model import Job, Link, Removal
 from state.gate import FAILURES, Gate
 from state.guard import RemovalGuard
 from state.links import LinkStore, digest_key
@@ -60,10 +60,45 @@ def test_the_guard_takes_the_smaller_limit_and_counts_a_repeated_removal_once(re
             await links.put(f"u{number}", Link(f"id-{number}", None, "f", {}))
         guard = RemovalGuard(client, "acme", GuardSettings(max_removals=50, max_removal_percent=10))
         for user in ("u0", "u1", "u1", "u2"):
-            assert await guard.take(job(user), OperationName.DEACTIVATE) is None
-        withheld = await guard.take(job("u3"), OperationName.DELETE)
+            assert await guard.take(job(user), Removal(OperationName.DEACTIVATE, "id-1")) is None
+        withheld = await guard.take(job("u3"), Removal(OperationName.DELETE, "id-1"))
         assert "3 (10 % of 30 linked users)" in withheld.reason
-        assert await guard.take(job("u3", approved=OperationName.DELETE), OperationName.DELETE) is None
+        assert (
+            await guard.take(
+                job("u3", approved=Removal(OperationName.DELETE, "id-1")),
+                Removal(OperationName.DELETE, "id-1"),
+            )
+            is None
+        )
+
+    with_redis(redis_url, body)
+
+
+def test_an_attribute_is_lost_by_no_more_than_the_share_of_users(redis_url):
+    async def body(client):
+        links = LinkStore(client, "acme", LINK.digests)
+        for number in range(30):
+            await links.put(f"u{number}", Link(f"id-{number}", None, "f", {}))
+        guard = RemovalGuard(client, "acme", GuardSettings(max_removals=1, max_removal_percent=10))
+
+        def losing(*paths):
+            return Removal(OperationName.UPDATE, "id-1", frozenset(paths))
+
+        for user in ("u0", "u1", "u1", "u2"):
+            assert await guard.take(job(user), losing("title")) is None
+        assert (
+            "3 (10 % of 30 linked users) would lose title"
+            in (await guard.take(job("u3"), losing("title"))).reason
+        )
+        # All or nothing: what is held takes nothing from another attribute's budget.
+        for number in range(5):
+            assert await guard.take(job(f"u{9 - number}"), losing("department", "title")) is not None
+        assert await guard.take(job("u4"), losing("department")) is None
+        approved = job("u3", approved=losing("title", "department"))
+        assert await guard.take(approved, losing("title")) is None
+        assert (
+            await guard.take(job("u3", approved=losing("title")), losing("title", "department")) is not None
+        )
 
     with_redis(redis_url, body)
 
@@ -73,8 +108,11 @@ def test_a_run_over_the_budget_removes_nobody(redis_url):
         guard = RemovalGuard(client, "acme", GuardSettings(max_removals=2, max_removal_percent=100))
         assert not await guard.close_run("small", 1)
         assert await guard.close_run("big", 3)
-        assert "3 removals" in (await guard.take(job("u", run_id="big"), OperationName.DELETE)).reason
-        assert await guard.take(job("u", run_id="small"), OperationName.DELETE) is None
+        assert (
+            "3 removals"
+            in (await guard.take(job("u", run_id="big"), Removal(OperationName.DELETE, "id-1"))).reason
+        )
+        assert await guard.take(job("u", run_id="small"), Removal(OperationName.DELETE, "id-1")) is None
 
     with_redis(redis_url, body)
 
@@ -82,7 +120,7 @@ def test_a_run_over_the_budget_removes_nobody(redis_url):
 def test_a_budget_of_none_holds_every_removal(redis_url):
     async def body(client):
         guard = RemovalGuard(client, "acme", GuardSettings(max_removals=0))
-        assert await guard.take(job("u"), OperationName.DEACTIVATE) is not None
+        assert await guard.take(job("u"), Removal(OperationName.DEACTIVATE, "id-1")) is not None
 
     with_redis(redis_url, body)
 

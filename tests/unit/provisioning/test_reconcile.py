@@ -20,7 +20,7 @@ from config.settings import (
 )
 from provisioning.errors import Outage, Permanent, Throttled, Transient, Unauthorized
 from provisioning.mapping import compile_target
-from provisioning.model import Job, OutcomeName, Result
+from provisioning.model import Job, Link, OutcomeName, Removal, Result
 from provisioning.ports import Ports
 from provisioning.reconcile import LeaseLostError, Reconciler
 from tests.support.fakes import (
@@ -40,6 +40,9 @@ BERT = "0b000000-0000-4000-8000-00000000000b"
 KEY = b"k" * 32
 
 
+MAIL = 'emails[type eq "work"].value'
+
+
 def settings(**changes: Any) -> TargetSettings:
     known: dict[str, Any] = {
         "name": "acme",
@@ -50,7 +53,7 @@ def settings(**changes: Any) -> TargetSettings:
             "externalId": MappedValue(value="uuid"),
             "active": MappedValue(value="status"),
             "displayName": MappedValue(value="name"),
-            'emails[type eq "work"].value': MappedValue(value="mail"),
+            MAIL: MappedValue(value="mail"),
             "nickName": MappedValue(value="name", on="create"),
         },
         "leavers": LeaverSettings(),
@@ -310,8 +313,85 @@ def test_removals_over_the_budget_are_held_and_an_approved_one_passes(world):
     result = world.run(ANNA)
     assert (result.operation, result.outcome) == (OperationName.DEACTIVATE, OutcomeName.HELD)
     assert world.accounts()["anna"]["active"] is True
-    assert world.run(ANNA, approved=OperationName.DELETE).outcome is OutcomeName.HELD
-    assert world.run(ANNA, approved=OperationName.DEACTIVATE).outcome is OutcomeName.DONE
+    for shown in (
+        Removal(OperationName.DELETE, result.scim_id),
+        Removal(OperationName.DEACTIVATE, "another account"),
+    ):
+        assert world.run(ANNA, approved=shown).outcome is OutcomeName.HELD
+    shown = Removal(OperationName.DEACTIVATE, result.scim_id)
+    assert world.run(ANNA, approved=shown).outcome is OutcomeName.DONE
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_an_empty_field_empties_the_attribute_of_an_account_that_says_it_is_ours(world, claimed):
+    """Though all links were lost; of anybody else's account, what others have set stays."""
+    known = {"externalId": ANNA} if claimed else {}
+    emails = [{"type": "work", "value": "old@example.test"}]
+    scim_id = world.target.has(userName="anna", emails=emails, **known)
+    world.site.edit(ANNA, mail=None)
+    assert world.run(ANNA).outcome is OutcomeName.DONE
+    assert bool(world.target.accounts[scim_id].get("emails")) is not claimed
+
+
+def test_of_two_accounts_made_at_once_one_is_taken_back(world):
+    """A Redis that was emptied has lost the lease, and the user was renamed between the two."""
+
+    def other_worker(verb):
+        if verb == "create" and not world.links.links.get(ANNA, Link("", None, "", {})).has_account:
+            other = world.target.has(userName="renamed", externalId=ANNA)
+            world.links.links[ANNA] = Link(other, None, "", {})
+
+    world.target.before = other_worker
+    result = world.run(ANNA)
+    assert (result.outcome, result.operation) == (OutcomeName.PENDING, OperationName.CREATE)
+    (account,) = world.target.accounts.values()
+    assert account["userName"] == "renamed"
+    assert world.run(ANNA, attempt=2).outcome is OutcomeName.DONE
+    assert list(world.accounts()) == ["anna"]
+
+
+def test_a_leaver_whose_account_somebody_else_changed_is_removed_all_the_same(world):
+    world.run(ANNA)
+    (scim_id,) = world.target.accounts
+    world.target.touch(scim_id, title="set by somebody else")
+    world.site.edit(ANNA, status=False)
+    result = world.run(ANNA)
+    assert (result.operation, result.outcome) == (OperationName.DEACTIVATE, OutcomeName.DONE)
+    assert world.target.accounts[scim_id]["active"] is False
+
+
+def test_an_attribute_over_the_budget_stays_while_the_rest_of_the_update_goes_on(world):
+    world.run(ANNA)
+    world.site.edit(ANNA, mail=None, name="anne")
+    world.guard.budget = 0
+    result = world.run(ANNA)
+    assert (result.operation, result.outcome) == (OperationName.UPDATE, OutcomeName.HELD)
+    assert result.changes == (MAIL,)
+    account = world.accounts()["anne"]
+    assert account["emails"][0]["value"] == "anna@example.test"
+    # Nothing is left to send but what is held; and what is approved is what was shown.
+    world.target.requests.clear()
+    assert world.run(ANNA).outcome is OutcomeName.HELD
+    assert world.target.writes == []
+    shown = Removal(OperationName.UPDATE, result.scim_id, frozenset({"displayName"}))
+    assert world.run(ANNA, approved=shown).outcome is OutcomeName.HELD
+    shown = Removal(OperationName.UPDATE, result.scim_id, frozenset({MAIL}))
+    assert world.run(ANNA, approved=shown).outcome is OutcomeName.DONE
+    assert not world.accounts()["anne"].get("emails")
+    assert world.run(ANNA).outcome is OutcomeName.UNCHANGED
+
+
+def test_an_attribute_whose_loss_was_rejected_stays_and_later_edits_go_on(world):
+    world.run(ANNA)
+    world.site.edit(ANNA, mail=None)
+    world.guard.budget, world.guard.rejects = 0, True
+    assert world.run(ANNA).outcome is OutcomeName.SKIPPED
+    world.site.edit(ANNA, name="anne")
+    assert world.run(ANNA).outcome is OutcomeName.SKIPPED
+    assert world.accounts()["anne"]["emails"][0]["value"] == "anna@example.test"
+    world.site.edit(ANNA, mail="new@example.test")
+    assert world.run(ANNA).outcome is OutcomeName.DONE
+    assert world.accounts()["anne"]["emails"][0]["value"] == "new@example.test"
 
 
 def test_transient_errors_come_back_until_the_attempts_are_spent(world):
