@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.session import DONE, NOT_FINISHED, ConfigOption, JsonOption, Session, TimeoutOption
+from state.processes import PARENT_VARIABLE
 
 LANES = ("interactive", "bulk")
 THREADS = 8
@@ -33,6 +34,8 @@ def worker_command(lane: str) -> list[str]:
         *(sys.executable, "-m", "dramatiq", "workers.main:boot", "--skip-logging"),
         *("--processes", "1", "--threads", str(THREADS), "--queues", lane),
         *("--worker-shutdown-timeout", str(STOP_SECONDS * 1000)),
+        # Until its worker has booted the master hears no signal; it waits for nothing of ours.
+        *("--worker-fork-timeout", "1000"),
     ]
 
 
@@ -42,7 +45,8 @@ def own_command(command: str) -> list[str]:
 
 def environment(config: Path) -> Mapping[str, str]:
     """What a child process needs to find the same config file."""
-    return {**os.environ, "SCIMPIPE_CONFIG": str(config), "PYTHONUNBUFFERED": "1"}
+    parent = {PARENT_VARIABLE: str(os.getpid())}
+    return {**os.environ, **parent, "SCIMPIPE_CONFIG": str(config), "PYTHONUNBUFFERED": "1"}
 
 
 def worker(lane: LaneOption = "both", config: ConfigOption = None) -> None:

@@ -25,7 +25,5 @@ def _declare(broker: dramatiq.Broker, lifecycle: Lifecycle, lane: str, name: str
             lifecycle.log.warning("unknown_target", target=target)
             return
         source_gate = await runtime.source_gate()
-        batch = Batch(
-            work, runtime.reader, source_gate, lifecycle.owner, lifecycle.log, lambda: lifecycle.stopping
-        )
+        batch = Batch(work, runtime.reader, source_gate, lifecycle.owner, lifecycle.log, lifecycle.stopping)
         await batch.run(users, lane)

@@ -6,7 +6,7 @@ Each user succeeds or fails alone; one who has to wait leaves the batch and come
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,10 +31,12 @@ from workers.runtime import TargetWork
 
 # An unreadable source or an unreachable target is tried again after this long; a few times, then the gate closes.
 OUTAGE_SECONDS = 2.0
+# A worker that is to end gives requests under way this long; whoever has sent none goes back at once.
+FINISH_SECONDS = 5.0
 
 
 class Batch:
-    """The users of one message on one target. owner: this process. stopping: True once it is to end."""
+    """The users of one message on one target. owner: this process. stopping: set once it is to end."""
 
     def __init__(
         self,
@@ -43,7 +45,7 @@ class Batch:
         source_gate: Gate,
         owner: str,
         log: Any,
-        stopping: Callable[[], bool],
+        stopping: asyncio.Event,
     ) -> None:
         self._work = work
         self._ledger = work.state.ledger
@@ -52,9 +54,14 @@ class Batch:
         self._owner = owner
         self._log = log
         self._stopping = stopping
+        self._requests: dict[str, list[str]] = {}
+        self._closed = asyncio.Event()
+        self._wait_seconds = 0.0
+        self._lane = BULK
 
     async def run(self, users: Sequence[str], lane: str) -> None:
         """Raises nothing of the users' making; Redis errors pass, and the sweeper sends the users again."""
+        self._lane = lane
         health = await self._work.state.gate.health()
         if not health.open or not (await self._source_gate.health()).open:
             # They stay pending; the sweeper sends them when the gate opens.
@@ -69,23 +76,75 @@ class Batch:
 
     async def _work_on(self, jobs: Sequence[Job], leases: HeldLeases) -> None:
         ids = [job.user for job in jobs]
+        stop = asyncio.create_task(self._stopping.wait())
+        reading = asyncio.ensure_future(self._reader.read(ids))
         try:
-            users = await self._reader.read(ids)
+            await asyncio.wait({reading, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                await self._ledger.hand_back(ids, self._owner)
+                return
+            users = reading.result()
+            links = await self._work.state.links.get_many(ids)
+            tasks = {
+                asyncio.create_task(self._one(job, users, links, leases)): job.user
+                for job in await self._without_poison(jobs)
+            }
+            await self._finish(tasks, stop)
         except SourceUnreadable as error:
             await self._source_failed(ids, error)
-            return
-        links = await self._work.state.links.get_many(ids)
-        await asyncio.gather(*(self._one(job, users, links, leases) for job in jobs))
+        finally:
+            reading.cancel()
+            stop.cancel()
+
+    async def _finish(self, tasks: Mapping[asyncio.Task[None], str], stop: asyncio.Task[bool]) -> None:
+        """Until everybody is done. Once the gate has closed, whoever has sent nothing goes back; once we are to stop, so
+        does whoever is not done in a moment.
+        """
+        closed = asyncio.create_task(self._closed.wait())
+        await _until_done(tasks, stop, closed)
+        if stop.done() or closed.done():
+            for task, user in tasks.items():
+                if not self._requests.get(user):
+                    task.cancel()
+        closed.cancel()
+        await _until_done(tasks, stop)
+        if under_way := [task for task in tasks if not task.done()]:
+            _, late = await asyncio.wait(under_way, timeout=FINISH_SECONDS)
+            for task in late:
+                task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        # What was sent is in doubt in the link, so whoever is next reads before it writes.
+        back = [user for task, user in tasks.items() if task.cancelled()]
+        await self._ledger.hand_back(back, self._owner, self._wait_seconds)
+        if not stop.done():
+            await self._work.state.send(back, self._lane, self._wait_seconds)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
+
+    def _close(self, seconds: float) -> None:
+        """Nobody else of this batch is to be sent for so long."""
+        self._wait_seconds = max(self._wait_seconds, seconds)
+        self._closed.set()
+
+    async def _without_poison(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Users over whom workers have died too often become dead letters; a failure that is told is judged elsewhere."""
+        limit = self._work.settings.limits.max_attempts
+        for job in jobs:
+            if job.attempt > limit:
+                detail = f"gave up after {limit} attempts: each time the worker ended before it was done"
+                reporter = self._work.reconciler.reporter(job)
+                await self._settle(
+                    job, reporter.report(OperationName.NONE, OutcomeName.FAILED, detail=detail)
+                )
+        return [job for job in jobs if job.attempt <= limit]
 
     async def _one(
         self, job: Job, users: Mapping[str, SourceUser], links: Mapping[str, Link], leases: HeldLeases
     ) -> None:
-        if self._stopping():
-            await self._ledger.hand_back([job.user], self._owner)
-            return
         lease = UserLease(leases, job.user)
         gate = self._work.state.gate
-        requests: list[str] = []
+        requests = self._requests.setdefault(job.user, [])
         SENT.set(requests)
         try:
             result = await self._work.reconciler.reconcile(
@@ -93,6 +152,7 @@ class Batch:
             )
         except Throttled as error:
             seconds = error.retry_after_seconds or 1.0
+            self._close(seconds)
             if await gate.throttle(seconds):
                 self._log.warning(
                     "target_throttled", target=job.target, seconds=seconds, status_code=error.status_code
@@ -106,6 +166,8 @@ class Batch:
                     reason=error.detail,
                     status_code=error.status_code,
                 )
+            if not (await gate.health()).open:
+                self._close(OUTAGE_SECONDS)
             await self._hand_back(job, OUTAGE_SECONDS)
         except SourceUnreadable as error:
             await self._source_failed([job.user], error)
@@ -155,6 +217,15 @@ class Batch:
         await self._ledger.hand_back(users, self._owner, error.retry_after_seconds or OUTAGE_SECONDS)
         if await self._source_gate.failed(error.detail, certain=certain):
             self._log.error("source_unreadable", reason=error.detail)
+
+
+async def _until_done(tasks: Mapping[asyncio.Task[None], str], *signals: asyncio.Task[bool]) -> None:
+    """Until all tasks are done or one of the signals is."""
+    while not any(signal.done() for signal in signals):
+        under_way = [task for task in tasks if not task.done()]
+        if not under_way:
+            return
+        await asyncio.wait({*under_way, *signals}, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _lane(job: Job) -> str:

@@ -25,7 +25,9 @@ EXIT_CONFIG, EXIT_UNREACHABLE = 2, 3
 
 def boot(config: Path | None = None) -> None:
     """Builds the broker, its middleware and the actors. Ends the process with a plain message when that fails."""
-    configure(sys.stderr)
+    # Not through dramatiq's pipe to its master, which is sys.stderr here: without a reader it fills up, and then every
+    # line waits for ever.
+    configure(sys.__stderr__ or sys.stderr)
     try:
         settings = load(config)
         lifecycle = Lifecycle(get_logger("worker"))

@@ -11,7 +11,9 @@ import uvloop
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread, set_event_loop_thread
 from dramatiq.middleware import AsyncIO, Middleware
 
+from state.connection import log_warnings
 from state.processes import BEAT_SECONDS, Processes, process_id
+from workers.parents import watch_parents
 from workers.runtime import Runtime
 
 
@@ -35,7 +37,7 @@ class Lifecycle(Middleware):
         self.log = log
         self.owner = process_id()
         self.runtime: Runtime | None = None
-        self.stopping = False
+        self.stopping = asyncio.Event()
         self._beat: asyncio.Task[None] | None = None
 
     @property
@@ -47,11 +49,14 @@ class Lifecycle(Middleware):
         thread = get_event_loop_thread()
         assert thread is not None, "EventLoop has started it"
         thread.run_coroutine(self._start())
+        watch_parents(self.log, self.owner)
         self.log.info("worker_started", owner=self.owner)
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
-        # Users that are being worked on finish; the rest of each batch goes back.
-        self.stopping = True
+        # Requests under way finish; the rest of each batch goes back.
+        thread = get_event_loop_thread()
+        if thread is not None:
+            thread.loop.call_soon_threadsafe(self.stopping.set)
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
         self.log.info("worker_stopped", owner=self.owner)
@@ -60,6 +65,8 @@ class Lifecycle(Middleware):
         self._beat = asyncio.create_task(self._announce())
 
     async def _announce(self) -> None:
+        with contextlib.suppress(Exception):
+            await log_warnings(self.log, await self.opened.connect(), self.opened.settings)
         while True:
             with contextlib.suppress(Exception):
                 await Processes(await self.opened.connect()).announce("worker", self.owner)

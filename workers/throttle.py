@@ -43,7 +43,12 @@ class Throttle:
         while self._under_way >= self.allowed:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.put_nowait(turn)
-            await turn
+            try:
+                await turn
+            except asyncio.CancelledError:
+                # It may have been this one's turn: then it is the next one's.
+                self._wake()
+                raise
         self._under_way += 1
         try:
             if self._pace is not None:

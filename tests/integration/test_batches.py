@@ -27,11 +27,13 @@ from provisioning.errors import (
 from provisioning.mapping import compile_target
 from provisioning.ports import Ports
 from provisioning.reconcile import Reconciler
+from scim.transport import SENT
 from state.gate import Gate
 from state.keys import SOURCE
 from state.target_state import TargetState
 from tests.support.fakes import FakeRewritten, FakeSite, FakeTarget
 from tests.support.valkey import with_redis
+from workers import batch
 from workers.batch import Batch
 from workers.runtime import TargetWork
 
@@ -68,10 +70,8 @@ class World:
         reconciler = Reconciler(settings, compiled, b"k" * 32, ports, random=lambda: 0.5)
         work = TargetWork(settings, compiled, self.state, self.target, reconciler)
         self.source_gate = Gate(client, SOURCE)
-        self.stopping = False
-        self.batch = Batch(
-            work, self.site, self.source_gate, "w", structlog.get_logger(), lambda: self.stopping
-        )
+        self.stopping = asyncio.Event()
+        self.batch = Batch(work, self.site, self.source_gate, "w", structlog.get_logger(), self.stopping)
 
     async def submit(self) -> None:
         await self.state.submit(USERS, Trigger.MANUAL)
@@ -173,11 +173,62 @@ def test_an_unreadable_source_plans_nothing_and_costs_no_attempt(world, error):
 def test_a_worker_that_is_told_to_stop_hands_back_what_it_has_not_begun(world):
     async def body(world):
         await world.submit()
-        world.stopping = True
+        world.stopping.set()
         await world.batch.run(USERS, "interactive")
-        assert world.target.requests == []
         counts = await world.state.ledger.counts()
-        assert (counts.pending, counts.running) == (10, 0)
+        assert (counts.pending, counts.running, counts.failed) == (10, 0, 0)
+        assert world.target.accounts == {}
+        assert await world.attempts() == {1}
+
+    world(body)
+
+
+def test_a_worker_that_is_told_to_stop_hands_back_what_does_not_end(world, monkeypatch):
+    monkeypatch.setattr(batch, "FINISH_SECONDS", 0.2)
+
+    async def body(world):
+        others_done = asyncio.Event()
+        create = world.target.create
+
+        async def create_or_hang(resource):
+            SENT.get().append("POST")
+            if resource["userName"] in {"user3", "user4"}:
+                await asyncio.Event().wait()
+            account = await create(resource)
+            if len(world.target.accounts) == 8:
+                others_done.set()
+            return account
+
+        world.target.create = create_or_hang
+        await world.submit()
+        run = asyncio.create_task(world.batch.run(USERS, "interactive"))
+        await others_done.wait()
+        world.stopping.set()
+        await asyncio.wait_for(run, 3)
+        counts = await world.state.ledger.counts()
+        assert (counts.pending, counts.running, counts.failed) == (2, 0, 0)
+        links = await world.state.links.get_many([USERS[3]])
+        assert links[USERS[3]].in_doubt
+        world.target.create = create
+        world.stopping.clear()
+        await world.batch.run(USERS, "interactive")
+        assert len(world.target.accounts) == 10
+
+    world(body)
+
+
+def test_a_user_over_whom_workers_die_becomes_a_dead_letter(world):
+    async def body(world):
+        await world.submit()
+        for _ in range(3):
+            assert len(await world.state.ledger.claim(USERS[:1], "dead", 0.001)) == 1
+            await asyncio.sleep(0.01)
+            await world.state.ledger.sweep()
+        await world.batch.run(USERS, "interactive")
+        (letter,) = await world.state.ledger.dead_letters()
+        assert letter.user == USERS[0]
+        assert "the worker ended before it was done" in letter.detail
+        assert len(world.target.accounts) == 9
 
     world(body)
 

@@ -79,3 +79,23 @@ def test_a_pace_is_waited_for():
 
     asyncio.run(body())
     assert pace.asked == 1
+
+
+def test_a_turn_whose_owner_gave_up_is_the_next_ones():
+    async def body():
+        throttle = Throttle(1)
+        done = []
+
+        async def one(name):
+            async with throttle.slot():
+                done.append(name)
+
+        async with throttle.slot():
+            first, second = (asyncio.create_task(one(name)) for name in ("first", "second"))
+            await asyncio.sleep(0)
+        # Its turn has come, and it has not noticed yet.
+        first.cancel()
+        await asyncio.wait_for(second, 1)
+        assert done == ["second"]
+
+    asyncio.run(body())
