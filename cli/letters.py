@@ -25,15 +25,21 @@ held = typer.Typer(
     no_args_is_help=True, help="Removals over the guard's budget, and orphans: approve or reject them."
 )
 Users = Annotated[list[str] | None, typer.Argument(metavar="USER...", help="uid, uuid, name or mail")]
+StatusOption = Annotated[
+    int | None, typer.Option("--status", help="Only those with this HTTP status of the target.")
+]
 All = Annotated[bool, typer.Option("--all", help="Every one of them.")]
 
 
 @dead_letters.command("list")
 def list_letters(
-    target: TargetOption = None, as_json: JsonOption = False, config: ConfigOption = None
+    target: TargetOption = None,
+    status: StatusOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
 ) -> None:
     """Every dead letter, oldest first."""
-    _show(Session(config, as_json=as_json), target, None)
+    _show(Session(config, as_json=as_json), target, None, status)
 
 
 @dead_letters.command("show")
@@ -47,12 +53,14 @@ def show_letters(
     _show(Session(config, as_json=as_json), target, user)
 
 
-def _show(session: Session, target: str | None, words: Sequence[str] | None) -> None:
+def _show(
+    session: Session, target: str | None, words: Sequence[str] | None, status: int | None = None
+) -> None:
     async def body() -> int:
         async with opened(session) as all_of_it:
             rows = []
             for name in session.targets(target):
-                letters = await all_of_it.state(name).ledger.dead_letters()
+                letters = _with_status(await all_of_it.state(name).ledger.dead_letters(), status)
                 chosen = (
                     await _chosen(all_of_it, name, words, [each.user for each in letters]) if words else None
                 )
@@ -70,6 +78,10 @@ def _show(session: Session, target: str | None, words: Sequence[str] | None) -> 
     session.run(body)
 
 
+def _with_status(letters: Sequence[Any], status: int | None) -> Sequence[Any]:
+    return [each for each in letters if status in (None, each.status_code)]
+
+
 def local_of(text: str | None) -> str | None:
     import datetime as dt
 
@@ -85,24 +97,26 @@ def _letter_row(letter: Any) -> dict[str, Any]:
 def retry_letters(
     user: Users = None,
     target: TargetOption = None,
+    status: StatusOption = None,
     all_of_them: All = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Try again; a dead letter goes when its user succeeds."""
-    _act(Session(config, as_json=as_json), target, user, "retry", all_of_them=all_of_them)
+    _act(Session(config, as_json=as_json), target, user, "retry", all_of_them=all_of_them, status=status)
 
 
 @dead_letters.command("discard")
 def discard_letters(
     user: Users = None,
     target: TargetOption = None,
+    status: StatusOption = None,
     all_of_them: All = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Take them off the list; the next full sync tries those users anyway."""
-    _act(Session(config, as_json=as_json), target, user, "discard", all_of_them=all_of_them)
+    _act(Session(config, as_json=as_json), target, user, "discard", all_of_them=all_of_them, status=status)
 
 
 @held.command("list")
@@ -121,7 +135,7 @@ def list_held(target: TargetOption = None, as_json: JsonOption = False, config: 
             ]
             names = await _names(all_of_it, rows)
         session.output.document(rows)
-        columns = ("user", "target", "operation", "scim_id", "detail")
+        columns = ("user", "target", "operation", "changes", "scim_id", "detail")
         cells = (
             (names.get(row["user"]), *(row[column] for column in columns), local_of(row["since"]))
             for row in rows
@@ -157,15 +171,22 @@ def reject_held(
 
 
 def _act(
-    session: Session, target: str | None, words: Sequence[str] | None, action: str, *, all_of_them: bool
+    session: Session,
+    target: str | None,
+    words: Sequence[str] | None,
+    action: str,
+    *,
+    all_of_them: bool,
+    status: int | None = None,
 ) -> None:
     async def body() -> int:
-        if bool(words) == all_of_them:
-            raise CommandError(f"say which users to {action}, or --all")
+        if sum((bool(words), all_of_them, status is not None)) != 1:
+            or_status = ", --status CODE" if action in {"retry", "discard"} else ""
+            raise CommandError(f"say which users to {action}{or_status}, or --all")
         count = 0
         async with opened(session) as all_of_it:
             for name in session.targets(target):
-                count += await _act_on(all_of_it, name, words, action)
+                count += await _act_on(all_of_it, name, words, action, status)
         session.output.document({"action": action, "users": count})
         done = {
             "retry": "queued again",
@@ -179,10 +200,13 @@ def _act(
     session.run(body)
 
 
-async def _act_on(all_of_it: Any, name: str, words: Sequence[str] | None, action: str) -> int:
+async def _act_on(
+    all_of_it: Any, name: str, words: Sequence[str] | None, action: str, status: int | None
+) -> int:
     state = all_of_it.state(name)
     ledger = state.ledger
-    entries = await (ledger.dead_letters() if action in {"retry", "discard"} else ledger.held())
+    letters = action in {"retry", "discard"}
+    entries = _with_status(await ledger.dead_letters(), status) if letters else await ledger.held()
     users = [each.user for each in entries]
     if words:
         users = sorted(await _chosen(all_of_it, name, words, users))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -32,18 +33,25 @@ class Output:
 
     def document(self, value: Any) -> None:
         if self.as_json:
-            sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+            sys.stdout.write(json_text(value) + "\n")
             self._printed = True
 
     def say(self, text: str, style: str = "") -> None:
+        """One line, whatever a name in it holds."""
+        if not self.as_json:
+            self.console.print(Text(printable(text), style=style))
+
+    def block(self, text: str, style: str = "") -> None:
+        """Several lines; every line break is ours."""
         if not self.as_json:
             self.console.print(Text(printable_lines(text), style=style))
 
     def note(self, text: str) -> None:
-        """For people, on stderr, also with --json."""
-        self.errors.print(Text(printable_lines(text), style="yellow"))
+        """One line for people, on stderr, also with --json."""
+        self.errors.print(Text(printable(text), style="yellow"))
 
     def error(self, text: str) -> None:
+        """On stderr; with --json also as a document. Every line break is ours."""
         self.errors.print(Text(printable_lines(text), style="red"))
         if self.as_json and not self._printed:
             self.document({"error": text})
@@ -68,6 +76,26 @@ def _cell(value: Any) -> Text:
         value = ", ".join(map(str, value))
     text = printable(str(value))
     return Text(text, style=_COLOURS.get(text, ""))
+
+
+def json_text(value: Any) -> str:
+    """JSON that any parser reads and no terminal obeys: control and direction characters can stand in strings alone,
+    where the form `printable` gives them means the same.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, indent=2)
+    return printable_lines(text)
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinity, which a target may send though JSON has neither, as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def printable_lines(text: str) -> str:

@@ -97,10 +97,19 @@ class Session:
             return asyncio.run(_awaited(body))
         except KeyboardInterrupt:
             return 130
-        except Exception as error:  # unknown ones are raised again by `explain`
+        except Exception as error:
+            return self._told(error)
+
+    def _told(self, error: Exception) -> int:
+        try:
             message, code = explain(error)
-            self.output.error(message)
-            return code
+        except Exception as unknown:  # a traceback would show its text, which can hold values
+            from config.logging import get_logger
+
+            get_logger("command").error("unexpected_error", exc_info=unknown)
+            message, code = "an error nobody expected; please report the line above", SOME_FAILED
+        self.output.error(message)
+        return code
 
 
 async def _awaited(body: Callable[[], Awaitable[int]]) -> int:
@@ -112,6 +121,7 @@ def explain(error: Exception) -> tuple[str, int]:
     import redis
 
     from config.problems import ConfigError
+    from config.text import printable
     from provisioning.errors import ProvisioningError
     from provisioning.expressions import EvaluationError
     from provisioning.mapping import MappingError
@@ -129,7 +139,8 @@ def explain(error: Exception) -> tuple[str, int]:
             UNREACHABLE,
         )
     if isinstance(error, ProvisioningError):
-        return error.detail, UNREACHABLE
+        # Names of tables and fields come from the site.
+        return printable(error.detail), UNREACHABLE
     if isinstance(error, EvaluationError):
         return f"mapping: {error}", SOME_FAILED
     raise error

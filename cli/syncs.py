@@ -83,6 +83,7 @@ async def sync_one(
             NOT_FINISHED,
         )
     await look_again(all_of_it.sweeper(name))
+    await state.hurry()
     verified: dict[str, Any] = {}
     if verify:
         target = all_of_it.target(name)
@@ -109,6 +110,10 @@ async def sync_one(
             await sync_of_target.scan(run_id, kind)
     code = await _wait(session, state, run_id, timeout) if wait else DONE
     run = await state.runs.get(run_id)
+    if run is None:
+        raise CommandError(
+            f"{name}: Redis was emptied while the sync was under way; start it again", UNREACHABLE
+        )
     document = {**run_document(name, run), **verified}
     if code == DONE and wait and document["outcome"] != "done":
         code = SOME_FAILED

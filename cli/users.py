@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.output import Output
+from cli.output import Output, json_text
 from cli.session import (
     DONE,
     CommandError,
@@ -117,8 +117,6 @@ def preview(
 
 
 def _show_preview(output: Output, document: Mapping[str, Any]) -> None:
-    import json
-
     match = document["match"]
     output.say(f"{document['user']} on {document['target']}", "bold")
     output.say(f"  situation  {document['situation']}")
@@ -130,7 +128,7 @@ def _show_preview(output: Output, document: Mapping[str, Any]) -> None:
         output.say(f"  why        {document['detail']}")
     if document["resource"] is not None:
         output.say("  the whole account as mapped:")
-        output.say(json.dumps(document["resource"], ensure_ascii=False, indent=2))
+        output.block(json_text(document["resource"]))
 
 
 def remote(

@@ -67,7 +67,7 @@ class MarkStore:
 
 
 class ChangeDetection:
-    """One target's share of the polling. clock: Unix seconds."""
+    """One target's share of the polling. clock: Unix seconds. monotonic: seconds, of a clock that is never set."""
 
     def __init__(
         self,
@@ -78,6 +78,7 @@ class ChangeDetection:
         digest_key: Callable[[], Awaitable[bytes]],
         log: Any,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._state = state
         self._compiled = compiled
@@ -86,6 +87,7 @@ class ChangeDetection:
         self._digest_key = digest_key
         self._log = log
         self._clock = clock
+        self._monotonic = monotonic
         self._compare_after = float("-inf")
 
     async def poll(self) -> Found:
@@ -97,7 +99,7 @@ class ChangeDetection:
             return Found()
         refs = await self._reader.changed_since(mark.since - OVERLAP_SECONDS)
         changed = tuple(ref.uuid for ref in refs if mark.seen.get(ref.uuid) != ref.changed)
-        gone = await self._gone() if self._clock() >= self._compare_after else mark.gone
+        gone = await self._gone() if self._monotonic() >= self._compare_after else mark.gone
         left = tuple(sorted(gone - mark.gone))
         # Who left goes first: a new user may be waiting for an old one's name.
         await self._submit_gone(left)
@@ -126,7 +128,7 @@ class ChangeDetection:
 
     async def _gone(self) -> frozenset[str]:
         """Linked users whom Drupal does not have any more, by ids alone; nobody is read whole."""
-        started = self._clock()
+        started = self._monotonic()
         done = self._compiled.gone_fingerprint(await self._digest_key())
         gone: set[str] = set()
         async for links in self._state.links.scan():
@@ -138,7 +140,8 @@ class ChangeDetection:
         if gone:
             async for page in self._reader.ids():
                 gone.difference_update(ref.uuid for ref in page)
-        self._compare_after = self._clock() + (self._clock() - started) / GONE_SHARE
+        now = self._monotonic()
+        self._compare_after = now + (now - started) / GONE_SHARE
         return frozenset(gone)
 
 

@@ -30,7 +30,7 @@ async def plan_all(opened: Opened, name: str) -> tuple[int, int, list[Preview]]:
     async for page in opened.reader.scan():
         scan = await sync.judge(page)
         scanned, unchanged = scanned + len(page), unchanged + scan.unchanged
-        wanted = {*scan.changed, *scan.leaving}
+        wanted = {*scan.changed, *scan.leaving, *scan.clearing}
         planned += await _preview_all(reconciler, [(user.uuid, user) for user in page if user.uuid in wanted])
     planned += await _preview_all(reconciler, [(user, None) for user in sorted(await sync.gone())])
     return scanned, unchanged, planned

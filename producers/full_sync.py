@@ -2,19 +2,22 @@
 
 It compares fingerprints page by page and submits only users whose fingerprint differs, and linked users who were not
 in the listing. It passes no intention: the worker asks Drupal about each again, so a short listing removes nobody.
-Removals are submitted last, when their number is known, so that the guard can judge the run as a whole.
+Removals are submitted last, when their number is known, so that the guard can judge the run as a whole; the same goes
+for updates that would take an attribute away.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from config.settings import Trigger
+from provisioning.diff import changes_since
 from provisioning.expressions import EvaluationError
 from provisioning.mapping import CompiledTarget
-from provisioning.model import Link, SourceUser
+from provisioning.model import Link, Presence, SourceUser
 from provisioning.ports import SourceReader
 from state.runs import Run
 from state.target_state import TargetState
@@ -25,11 +28,42 @@ Progress = Callable[[Run], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one page of users amounts to: users whose account may need something, and those of them who leave."""
+    """What one page of users amounts to: users whose account may need something; leaving: who is to be removed;
+    clearing: who would lose attributes, and which.
+    """
 
     changed: tuple[str, ...]
     leaving: tuple[str, ...]
+    clearing: Mapping[str, tuple[str, ...]]
     unchanged: int
+
+
+@dataclass
+class Deferred:
+    """What a scan finds and submits when its extent is known. share: users who may lose one attribute. waiting: users
+    who are looked at again though nothing has changed: perhaps the reason to wait has gone.
+    """
+
+    share: int
+    waiting: frozenset[str] = frozenset()
+    leaving: set[str] = field(default_factory=set)
+    _clearing: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _losing: Counter[str] = field(default_factory=Counter)
+
+    def add(self, scan: Scan) -> None:
+        self.leaving.update(scan.leaving)
+        self._clearing |= scan.clearing
+        self._losing.update(path for paths in scan.clearing.values() for path in paths)
+
+    @property
+    def too_many(self) -> tuple[str, ...]:
+        """Attributes that more users would lose than may."""
+        return tuple(path for path, users in self._losing.items() if users > self.share)
+
+    def take_clearing(self) -> Sequence[str]:
+        users = sorted(self._clearing)
+        self._clearing.clear()
+        return users
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,54 +93,79 @@ class FullSync:
         try:
             await self.reader.verify()
             # Leavers found before a crash are found again: the listing of ids is read whole either way.
-            leaving = set[str]() if cursor == 0 else await self._leaving_before(cursor)
+            found = Deferred((await self.state.guard.share())[0], await self.state.ledger.waiting())
+            if cursor:
+                await self._found_before(found, cursor)
             async for page in self.reader.scan(cursor):
-                leaving |= await self._page(run_id, page)
-            leaving |= await self.gone()
-            await self._submit_leaving(run_id, sorted(leaving))
+                await self._page(run_id, page, found)
+            await self._submit_clearing(run_id, found)
+            await self._submit_leaving(run_id, sorted(found.leaving | await self.gone()))
             await self.state.runs.scanned(run_id, self.owner)
         except BaseException:
             await self.state.runs.stop_scanning(self.owner)
             raise
         await self._log_if_finished(run_id)
 
-    async def _page(self, run_id: str, page: Sequence[SourceUser]) -> set[str]:
-        scan = await self.judge(page)
+    async def _page(self, run_id: str, page: Sequence[SourceUser], found: Deferred) -> None:
+        scan = await self.judge(page, found.waiting)
         if scan.changed:
             await self.state.submit(scan.changed, Trigger.SCHEDULED, run_id=run_id)
+        found.add(scan)
+        if found.too_many:
+            # Already too many of them: what the rest of the scan finds is of the same kind, and need not be kept.
+            await self._submit_clearing(run_id, found)
         await self.state.runs.advance(
             run_id, self.owner, page[-1].uid, scanned=len(page), unchanged=scan.unchanged
         )
-        return set(scan.leaving)
 
-    async def judge(self, page: Sequence[SourceUser]) -> Scan:
+    async def _submit_clearing(self, run_id: str, found: Deferred) -> None:
+        for path in found.too_many:
+            await self.state.guard.close_clearing(run_id, path, (await self.state.guard.share())[1])
+        await self._submit_all(run_id, found.take_clearing())
+
+    async def _submit_all(self, run_id: str, users: Sequence[str]) -> None:
+        for start in range(0, len(users), SUBMIT):
+            await self.state.submit(users[start : start + SUBMIT], Trigger.SCHEDULED, run_id=run_id)
+
+    async def judge(self, page: Sequence[SourceUser], waiting: frozenset[str] = frozenset()) -> Scan:
         """Compares a page of users with what was last done for them. No request to the target."""
         links = await self.state.links.get_many([user.uuid for user in page])
         changed: list[str] = []
         leaving: list[str] = []
+        clearing: dict[str, tuple[str, ...]] = {}
         for user in page:
             link = links.get(user.uuid)
-            if link is not None and link.fingerprint == self.compiled.fingerprint(user, self.key):
+            same = link is not None and link.fingerprint == self.compiled.fingerprint(user, self.key)
+            if same and user.uuid not in waiting:
                 continue
-            (leaving if self._leaves(user, link) else changed).append(user.uuid)
-        return Scan(tuple(changed), tuple(leaving), len(page) - len(changed) - len(leaving))
+            leaves, cleared = self._loses(user, link)
+            if leaves:
+                leaving.append(user.uuid)
+            elif cleared:
+                clearing[user.uuid] = cleared
+            else:
+                changed.append(user.uuid)
+        differing = len(changed) + len(leaving) + len(clearing)
+        return Scan(tuple(changed), tuple(leaving), clearing, len(page) - differing)
 
-    def _leaves(self, user: SourceUser, link: Link | None) -> bool:
+    def _loses(self, user: SourceUser, link: Link | None) -> tuple[bool, tuple[str, ...]]:
+        """Whether a linked user leaves, and else which attributes would be taken away."""
         if link is None or not link.has_account:
-            return False
+            return False, ()
         try:
-            return not self.compiled.qualifies(user)
+            source = self.compiled.source(user.uuid, user, self.key)
         except EvaluationError:
             # The worker will tell; what cannot be judged is no leaver.
-            return False
+            return False, ()
+        if source.presence is not Presence.ACTIVE or source.desired is None:
+            return True, ()
+        return False, changes_since(link, source.desired, self.compiled.mapped, self.key).removed
 
-    async def _leaving_before(self, cursor: int) -> set[str]:
-        leaving: set[str] = set()
+    async def _found_before(self, found: Deferred, cursor: int) -> None:
         async for page in self.reader.scan(0):
-            leaving |= set((await self.judge([user for user in page if user.uid <= cursor])).leaving)
+            found.add(await self.judge([user for user in page if user.uid <= cursor]))
             if page[-1].uid > cursor:
                 break
-        return leaving
 
     async def gone(self) -> set[str]:
         """Linked users the site does not list any more, unless that has been dealt with."""
@@ -125,8 +184,7 @@ class FullSync:
     async def _submit_leaving(self, run_id: str, leaving: Sequence[str]) -> None:
         active = await self._still_active(leaving)
         await self.state.guard.close_run(run_id, active)
-        for start in range(0, len(leaving), SUBMIT):
-            await self.state.submit(leaving[start : start + SUBMIT], Trigger.SCHEDULED, run_id=run_id)
+        await self._submit_all(run_id, leaving)
 
     async def _still_active(self, leaving: Sequence[str]) -> int:
         count = 0

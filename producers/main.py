@@ -12,7 +12,8 @@ from config.settings import Settings, Trigger
 from producers.opened import Opened, opened
 from producers.schedule import Scheduler
 from provisioning.errors import SourceIdentityLost, SourceUnreadable
-from state.processes import Leadership, Processes
+from state.connection import log_warnings
+from state.processes import BEAT_SECONDS, Leadership, Processes, abandoned
 
 _Body = Callable[[Opened], Awaitable[None]]
 
@@ -29,17 +30,29 @@ async def run_changes(settings: Settings, log: Any) -> None:
 
 async def _until_stopped(settings: Settings, log: Any, body: _Body) -> None:
     async with opened(settings, log) as all_of_it:
+        await log_warnings(log, all_of_it.redis, settings)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         work = asyncio.ensure_future(body(all_of_it))
+        watch = asyncio.create_task(_watch_parent(stop, log))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        watch.cancel()
         if work.done():
             work.result()
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
+
+
+async def _watch_parent(stop: asyncio.Event, log: Any) -> None:
+    """A process whose parent was killed would never be told to end."""
+    while not stop.is_set():
+        if abandoned():
+            log.warning("abandoned")
+            stop.set()
+        await asyncio.sleep(BEAT_SECONDS)
 
 
 async def _poll_for_ever(all_of_it: Opened) -> None:

@@ -134,21 +134,21 @@ async def _listening(port: int) -> None:
 
 async def _show(session: Session, all_of_it: Any, port: int, *, once: bool) -> int:
     output = session.output
-    output.say("\nScheduled: a full sync brings everybody to the target.", "bold")
+    output.block("\nScheduled: a full sync brings everybody to the target.", "bold")
     document, code = await sync_one(session, all_of_it, "demo", 120, verify=False, wait=True)
     show_sync(session, document)
-    output.say("\nAutomatic: what happens in Drupal arrives by itself.", "bold")
+    output.block("\nAutomatic: what happens in Drupal arrives by itself.", "bold")
     site = DrupalSite.open(_site_url(FOLDER))
     # The first poll of change detection only takes its bearings.
     await _until(lambda: all_of_it.redis.exists("scimpipe:{demo}:changes"))
     steps = [await _arrives(all_of_it, output, step) for step in _steps(site)]
-    output.say("\nManual: pick a user, submit, see the result.", "bold")
+    output.block("\nManual: pick a user, submit, see the result.", "bold")
     steps.append(await _manual(all_of_it, output, site))
     site.close()
     output.document({"sync": document, "steps": steps})
     _where(output, port)
     if not once:
-        output.say("\nStaying up; Ctrl-C ends it.", "bold")
+        output.block("\nStaying up; Ctrl-C ends it.", "bold")
         await _stay()
     return code if all(step["arrived"] for step in steps) else 1
 
@@ -231,7 +231,7 @@ async def _until(condition: Callable[[], Any]) -> bool:
 def _where(output: Output, port: int) -> None:
     config = FOLDER / "scimpipe.toml"
     command = os.path.relpath(Path(sys.executable).with_name("scimpipe"))
-    output.say("\nWhere things are", "bold")
+    output.block("\nWhere things are", "bold")
     output.say(f"  config          {config}")
     output.say(f"  Drupal's tables {FOLDER / 'site.sqlite'}")
     output.say(f"  target          http://127.0.0.1:{port}/v2 (token in {FOLDER / 'token'})")

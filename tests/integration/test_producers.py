@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -22,7 +22,7 @@ from producers.full_sync import FullSync
 from producers.sweep import Sweeper
 from provisioning.errors import SourceUnreadable, Unauthorized
 from provisioning.mapping import compile_target
-from provisioning.model import Link, UserRef
+from provisioning.model import Link, Removal, UserRef
 from state.runs import ScannerLostError
 from state.target_state import TargetState
 from tests.support.fakes import FakeSite, FakeTarget
@@ -46,21 +46,27 @@ class World:
         settings = TargetSettings(
             name="acme",
             base_url="https://acme.example",
-            mapping={"userName": MappedValue(value="name"), "externalId": MappedValue(value="uuid")},
+            mapping={
+                "userName": MappedValue(value="name"),
+                "externalId": MappedValue(value="uuid"),
+                "title": MappedValue(value="mail"),
+            },
             scope="'left' not in roles",
             automatic=TriggerSettings(operations=ALL),
             scheduled=ScheduledSettings(operations=ALL),
-            guard=GuardSettings(max_removals=5, max_removal_percent=100),
+            guard=GuardSettings(max_removals=5, max_removal_percent=25),
         )
         self.now = 1_000_000.0
         self.site, self.sent = FakeSite(), Sent()
         for number, user in enumerate(USERS):
-            self.site.add(user, name=f"user{number}", changed=900_000)
+            self.site.add(user, name=f"user{number}", mail="m", changed=900_000)
         self.state = TargetState.of(client, self.sent, settings)
         self.compiled = compile_target(settings)
         log = structlog.get_logger()
+        marks = MarkStore(client, "acme")
+        now: Callable[[], float] = lambda: self.now  # noqa: E731  # both clocks of the world
         self.detection = ChangeDetection(
-            self.state, self.compiled, self.site, MarkStore(client, "acme"), self.key, log, lambda: self.now
+            self.state, self.compiled, self.site, marks, self.key, log, clock=now, monotonic=now
         )
         self.sync = FullSync(self.state, self.compiled, self.site, KEY, "owner", log)
 
@@ -72,7 +78,8 @@ class World:
         users = await self.site.read(USERS)
         for uuid, user in users.items():
             print_now = self.compiled.fingerprint(user, KEY)
-            await self.state.links.put(uuid, Link(f"id-{uuid[-3:]}", None, print_now, {"userName": "x"}))
+            digests = {"userName": "x", "title": "x"}
+            await self.state.links.put(uuid, Link(f"id-{uuid[-3:]}", None, print_now, digests))
 
     def edit(self, user: str, changed: int, **values: Any) -> None:
         self.site.users[user].update({**values, "changed": changed})
@@ -234,8 +241,25 @@ def test_a_sync_that_would_remove_more_than_the_budget_removes_nobody(world, how
         assert len(jobs) == 6
         for job in jobs:
             assert job.run_id == run.run_id
-            withheld = await world.state.guard.take(job, OperationName.DEACTIVATE)
+            withheld = await world.state.guard.take(job, Removal(OperationName.DEACTIVATE, "id-1"))
             assert "6 removals at once" in withheld.reason
+
+    world(body)
+
+
+def test_a_sync_that_would_take_an_attribute_from_more_than_the_share_takes_it_from_nobody(world):
+    async def body(world):
+        await world.link_all()
+        for user in USERS[:6]:
+            world.site.edit(user, mail=None)
+        world.site.edit(USERS[7], name="other")
+        run = await world.run_sync()
+        jobs = {job.user: job for job in await world.state.ledger.claim(USERS, "w", 30)}
+        assert set(jobs) == {*USERS[:6], USERS[7]}
+        for user in USERS[:6]:
+            assert jobs[user].run_id == run.run_id
+            removal = Removal(OperationName.UPDATE, "id-1", frozenset({"title"}))
+            assert "would lose title at once" in (await world.state.guard.take(jobs[user], removal)).reason
 
     world(body)
 
