@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint format docs lock clean
+.PHONY: install demo test faults lint format docs lock audit clean
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "scimpipe needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.12 install" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -34,6 +34,10 @@ test: install lint
 	@$(MAKE) --no-print-directory tests/scimmy/node_modules
 	$(BIN)/pytest -n auto --dist loadscope
 
+# The whole fault suite (docs/reliability.md): under 15 minutes on 2 cores. A short form is part of `make test`.
+faults: install
+	FAULTS=full $(BIN)/pytest -n 4 --dist load --maxschedchunk 1 tests/faults/test_outages.py tests/faults/test_process_faults.py tests/faults
+
 # Generated pages: docs/configuration.md from the settings models.
 docs: install
 	$(BIN)/python -m config.reference > docs/configuration.md
@@ -43,5 +47,15 @@ lock:
 	$(PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --upgrade pyproject.toml --group dev --output-file requirements/dev.txt
 	$(PYTHON) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --constraints requirements/dev.txt pyproject.toml --output-file requirements/run.txt
 
+# Known vulnerabilities of the pinned packages, by pip-audit, which lives apart in .venv-audit. SERVICE: pypi, osv or esms.
+SERVICE ?= pypi
+audit: .venv-audit/.installed
+	.venv-audit/bin/python requirements/audit.py $(SERVICE)
+
+.venv-audit/.installed: requirements/audit.txt
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements/audit.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-audit build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

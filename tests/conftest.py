@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
 
+from tests.faults.report import VARIABLE, Report
 from tests.support.valkey import valkey
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Test processes inherit the controller's variable.
+    if not hasattr(config, "workerinput"):
+        os.environ[VARIABLE] = str(Path(tempfile.mkdtemp()) / "faults.jsonl")
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +31,18 @@ def redis_url(valkey_server: str) -> str:
     client.flushall()
     client.close()
     return valkey_server
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    rows = Report(Path(os.environ[VARIABLE])).rows()
+    if not rows:
+        return
+    write = terminalreporter.write_line
+    terminalreporter.section("faults")
+    for row in rows:
+        figures = {name: value for name, value in row.items() if name != "scenario"}
+        write(f"{row['scenario']:48} " + "  ".join(f"{name} {value}" for name, value in figures.items()))
+    total = {name: sum(int(str(row[name])) for row in rows) for name in ("users", "faults", "violations")}
+    write(
+        f"{len(rows)} scenarios, {total['users']} users, {total['faults']} faults, {total['violations']} violations"
+    )

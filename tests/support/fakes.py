@@ -8,10 +8,19 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from config.settings import OperationName
 from provisioning.diff import merge
 from provisioning.errors import AmbiguousWrite, Conflict, Missing, ProvisioningError, Superseded, Transient
-from provisioning.model import Changes, Desired, FieldInfo, Job, Link, RemoteUser, SourceUser, UserRef
+from provisioning.model import (
+    Changes,
+    Desired,
+    FieldInfo,
+    Job,
+    Link,
+    RemoteUser,
+    Removal,
+    SourceUser,
+    UserRef,
+)
 from provisioning.paths import parse, value_at
 from provisioning.ports import Withheld
 
@@ -205,8 +214,11 @@ class FakeLinks:
     async def get_many(self, users: Sequence[str]) -> Mapping[str, Link]:
         return {user: self.links[user] for user in users if user in self.links}
 
-    async def put(self, user: str, link: Link) -> bool:
+    async def put(self, user: str, link: Link, *, made: bool = False) -> bool:
         await pause()
+        before = self.links.get(user)
+        if made and before is not None and before.has_account and before.scim_id != link.scim_id:
+            return False
         if link.scim_id and await self.owner(link.scim_id) not in {None, user}:
             return False
         self.links[user] = link
@@ -222,10 +234,13 @@ class FakeLinks:
 @dataclass
 class FakeGuard:
     budget: int = 10**9
+    rejects: bool = False
 
-    async def take(self, job: Job, operation: OperationName) -> Withheld | None:
-        if job.approved is operation:
+    async def take(self, job: Job, removal: Removal) -> Withheld | None:
+        if job.approved is not None and job.approved.covers(removal):
             return None
+        if self.rejects:
+            return Withheld("rejected", rejected=True)
         if self.budget <= 0:
             return Withheld("over budget")
         self.budget -= 1

@@ -96,7 +96,7 @@ class Pipeline:
         found: dict[str, dict[str, Any]] = {}
         start = 1
         while True:
-            page = self.http("GET", target, f"/Users?startIndex={start}&count=100").json()
+            page = self.http("GET", target, f"/Users?startIndex={start}&count=500").json()
             resources = page.get("Resources") or []
             for resource in resources:
                 key = resource.get("externalId") or resource["userName"]
@@ -134,9 +134,17 @@ def leave_embedded(folder: Path) -> None:
 
 @contextmanager
 def pipeline(
-    kind: str, folder: Path, targets: Mapping[str, str], address: Callable[[str], str], people: int = 0
+    kind: str,
+    folder: Path,
+    targets: Mapping[str, str],
+    address: Callable[[str], str],
+    people: int = 0,
+    redis_url: str = "embedded",
+    drupal: Callable[[str], str] = lambda url: f'kind = "database"\nurl = "{url}"',
 ) -> Iterator[Pipeline]:
-    """targets: name -> the rest of its section. Starts nothing but the site's database."""
+    """targets: name -> the rest of its section. drupal: the [drupal] section for a database's URL. Starts nothing but the
+    site's database.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         url = stack.enter_context(fresh_database(kind, folder))
@@ -144,7 +152,9 @@ def pipeline(
         stack.callback(site.close)
         if people:
             site.populate(people)
-        text = [f'[drupal]\nkind = "database"\nurl = "{url}"\npoll_seconds = 0.5\n']
+        text = [f"[drupal]\n{drupal(url)}\npoll_seconds = 0.5\n"]
+        if redis_url != "embedded":
+            text.append(f'[redis]\nurl = "{redis_url}"\n')
         for name, rest in targets.items():
             text.append(
                 f'[targets.{name}]\nbase_url = "{address(name)}"\ntoken = {{ env = "E2E_TOKEN" }}\n{rest}'

@@ -1,0 +1,103 @@
+"""A target that does everything wrong: when it is well again, one more sync, and it equals the site."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.faults.report import Report, full_only
+from tests.faults.target_faults import FAULTS
+from tests.faults.world import World, world
+from tests.support.scripted_target import Answer, ScriptedTarget
+
+SEED = 20261124
+SHARE = 0.25
+SLOW = {"stall_before": 0.05, "stall_after": 0.05, "huge": 0.1}
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory, report: Report) -> Iterator[World]:
+    """One world for all: what a scenario leaves behind is the next one's beginning."""
+    with world(tmp_path_factory.mktemp("faults"), report, SEED) as made:
+        made.running.start("worker", "scheduler", "changes")
+        made.running.workers_ready()
+        made.settle("no faults")
+        yield made
+
+
+def through(made: World, name: str, begin: Callable[[], object], seconds: float = 3.0) -> None:
+    """People come and go, by all triggers, while the faults are on."""
+    begin()
+    made.turmoil()
+    deadline = time.monotonic() + seconds
+    made.running.run("provision", *made.random.sample(made.there(), 3), "--no-wait", code=None)
+    made.running.run("sync", "--no-wait", code=None)
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+    made.turmoil()
+    made.running.run("sync", "--verify", "--timeout", "3", code=None)
+    made.settle(name)
+
+
+@pytest.mark.timeout(300)
+def test_everything_at_once(calm):
+    def begin() -> None:
+        calm.proxy.weights = {name: 0.03 if name not in SLOW else 0.005 for name in FAULTS}
+        calm.proxy.lag_seconds = 1.5
+
+    through(calm, "everything at once", begin, 6.0)
+    assert len(calm.proxy.record.faults()) > 8
+
+
+@pytest.mark.timeout(200)
+def test_lost_answers_while_the_search_lags(calm):
+    """The worst for duplicates: accounts are made, nobody hears of it, and they are not found when looked for."""
+
+    def begin() -> None:
+        calm.proxy.weights = {"reset_after": 0.5}
+        calm.proxy.lag_seconds = 2.5
+
+    through(calm, "lost answers, search lags", begin)
+
+
+@full_only
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_fault(calm, fault):
+    def begin() -> None:
+        calm.proxy.weights = {fault: SLOW.get(fault, SHARE)}
+
+    through(calm, fault, begin)
+
+
+@pytest.mark.timeout(200)
+def test_a_redirect_to_another_host_carries_nothing_there(calm):
+    with ScriptedTarget(lambda _: Answer(200, {})) as elsewhere:
+
+        def begin() -> None:
+            calm.proxy.redirect = elsewhere.base_url
+
+        through(calm, "redirect to another host", begin)
+        assert elsewhere.requests == []
+
+
+@full_only
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("state", ["refusing", "unauthorized", "filters_ignored", "lag", "bucket"])
+def test_a_state_of_the_target(calm, state):
+    def begin() -> None:
+        match state:
+            case "refusing":
+                calm.proxy.refuse(on=True)
+            case "unauthorized":
+                calm.proxy.unauthorized = True
+            case "filters_ignored":
+                calm.proxy.filters_ignored = True
+            case "lag":
+                calm.proxy.lag_seconds = 3.0
+            case "bucket":
+                calm.proxy.bucket = 15.0
+
+    through(calm, state, begin)
