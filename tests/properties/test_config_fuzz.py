@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import datetime as dt
+import json
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,8 @@ from hypothesis import strategies as st
 from config.loading import ConfigError, load
 from config.settings import Settings
 
-EXAMPLE = tomllib.loads((Path(__file__).parents[2] / "scimpipe.example.toml").read_text(encoding="utf-8"))
+TEXT = (Path(__file__).parents[2] / "scimpipe.example.toml").read_text(encoding="utf-8")
+EXAMPLE = tomllib.loads(TEXT)
 JSON_API = {
     "kind": "jsonapi",
     "base_url": "https://www.example.org",
@@ -56,18 +59,46 @@ leaves = (
     st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | words
     | st.sampled_from([dt.date(2026, 1, 1), dt.time(1), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)])
 )  # fmt: skip
-anything = st.recursive(
-    leaves,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NEW) | keys, inner, max_size=3)
-    ),
-    max_leaves=6,
-)
 
 
-@hypothesis_settings(
+def _nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NEW) | keys, inner, max_size=3)
+
+
+anything = st.recursive(leaves, _nested, max_leaves=6)
+
+
+many = hypothesis_settings(
     deadline=None, max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+
+
+@many
+@given(start=st.integers(0, len(TEXT)), length=st.integers(0, 60), text=st.text(max_size=40))
+def test_any_text(tmp_path: Path, start: int, length: int, text: str) -> None:
+    """The example with a piece of it replaced."""
+    file = tmp_path / "scimpipe.toml"
+    file.write_bytes((TEXT[:start] + text + TEXT[start + length :]).encode("utf-8", "surrogatepass"))
+    with contextlib.suppress(ConfigError):
+        load(file, {})
+
+
+@many
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | words, _nested, max_leaves=6
+    ),
+    keys=st.lists(st.sampled_from(["drupal", "targets", "redis", "acme", "mapping", "x"]), max_size=4),
+)
+def test_any_variable(tmp_path: Path, value: Any, keys: list[str]) -> None:
+    file = tmp_path / "scimpipe.toml"
+    file.write_text(TEXT, encoding="utf-8")
+    name = "SCIMPIPE__" + "__".join(keys)
+    with contextlib.suppress(ConfigError):
+        load(file, {name: json.dumps(value)})
+
+
+@many
 @given(
     changes=st.lists(
         st.tuples(st.sampled_from(sorted(places(EXAMPLE))), st.sampled_from(["", *NEW]), anything), max_size=3

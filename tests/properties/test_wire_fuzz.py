@@ -1,6 +1,5 @@
-"""What a target may put on the wire, byte by byte: odd headers, compression that lies, JSON that Python alone reads.
-
-test_fuzz.py asks with answers that are at least well-formed HTTP text; here headers are bytes and bodies are compressed.
+"""What a target may put on the wire, byte by byte: odd headers, compression that lies, JSON that Python alone reads,
+nesting without end.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from config.settings import MappedValue, OAuth2Settings, Secret, TargetSettings
+from provisioning.depth import DEEPEST
 from provisioning.errors import ProvisioningError
 from provisioning.model import Changes, Desired, RemoteUser
 from scim.authorization import authorization
@@ -70,7 +70,13 @@ bodies = st.one_of(
     *map(spoiled, (USER, LIST, CONFIG, TOKEN)),
     spoiled(USER).map(lambda user: {**LIST, "Resources": [user]}),
     anything,
-).map(lambda value: json.dumps(value).encode())
+).map(lambda value: json.dumps(value).encode()) | st.sampled_from(
+    [
+        *(b'{"a":' * depth + b"1" + b"}" * depth for depth in (DEEPEST - 2, DEEPEST + 2, 100_000)),
+        b"<html>",
+        b"{",
+    ]
+)
 compressed = bodies.map(zlib.compress)
 contents = st.one_of(
     bodies.map(lambda body: (body, b"")),
@@ -101,7 +107,18 @@ ASKS: dict[str, Any] = {
     "features": lambda target: target.features(),
     "schemas": lambda target: target.schemas(),
     "search": lambda target: target.search("ann"),
+    "listing": lambda target: _listed(target),
 }
+
+
+async def _listed(target: ScimTarget) -> list[RemoteUser]:
+    found: list[RemoteUser] = []
+    pages = 0
+    async for page in target.listing():
+        found += page
+        pages += 1
+        assert pages < 100
+    return found
 
 
 class Stream(httpx.AsyncByteStream):
