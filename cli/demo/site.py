@@ -121,10 +121,11 @@ class DrupalSite:
     def unblock(self, uuid: str) -> None:
         self.edit(uuid, status=True)
 
-    def delete(self, uuid: str) -> None:
-        """Cancels the account and deletes it: no trace is left."""
+    def delete(self, *users: str) -> None:
+        """Cancels accounts, by uuid, and deletes them: no trace is left. Several at once, as a restored backup does."""
         with self._engine.begin() as connection:
-            self._rows.remove(connection, self._rows.uid(connection, uuid))
+            for uuid in users:
+                self._rows.remove(connection, self._rows.uid(connection, uuid))
 
     def translate(self, uuid: str, langcode: str, **fields: Any) -> None:
         """Adds or edits a translation of a user. fields: as in `edit`, without account and roles. The user's own

@@ -139,6 +139,7 @@ class TcpProxy:
         with contextlib.suppress(OSError):
             while piece := here.recv(65536):
                 time.sleep(self.stall_seconds)
+                self.faults += self.stall_seconds > 0
                 if self.refusing or self._random.random() < self.drop:
                     self.faults += 1
                     break

@@ -47,6 +47,7 @@ def test_the_clock_steps(tmp_path, report, shim, steps):
             for step in steps:
                 time.sleep(2.0)
                 file.write_text(str(step))
+                made.injected += 1
                 with server.client() as client:
                     assert abs(client.time()[0] - time.time() - step) < 5
             time.sleep(2.0)

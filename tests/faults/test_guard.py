@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cli.demo.people import ADMIN
 from cli.demo.rows import Person
 from tests.faults.report import Report, full_only
 from tests.faults.world import ENTERPRISE, World, world
@@ -16,6 +17,7 @@ from tests.faults.world import ENTERPRISE, World, world
 SEED = 20261129
 PEOPLE = 40
 pytestmark = pytest.mark.timeout(300)
+SCOPE = "scope = \"'left' not in roles\""
 DEPARTMENT = f"{ENTERPRISE}:department"
 
 
@@ -63,8 +65,7 @@ def test_a_site_restored_from_a_wrong_backup(tmp_path, report):
     with provisioned(tmp_path, report) as made:
         everybody = active(made)
         lost = sorted(made.people)[: PEOPLE // 2]
-        for uuid in lost:
-            made.running.site.delete(uuid)
+        made.running.site.delete(*lost)
         settled(made)
         assert active(made) == everybody
         assert set(held(made)) == set(lost)
@@ -110,13 +111,16 @@ def test_everybody_would_be_removed(tmp_path, report, mistake):
         everybody = active(made)
         match mistake:
             case "emptied site":
-                for uuid in made.people:
-                    made.running.site.delete(uuid)
+                made.running.site.delete(*made.people)
             case "role removed":
-                for uuid in made.people:
-                    made.running.site.edit(uuid, roles=("left",))
+                for uuid in (ADMIN.uuid, *made.people):
+                    made.running.site.edit(uuid, roles=("member",))
+                configure(made, SCOPE, "scope = \"'member' in roles\"")
+                settled(made)
+                assert held(made) == {}
+                made.running.site.delete_role("member")
             case "scope of nobody":
-                configure(made, "scope = \"'left' not in roles\"", "scope = \"'nobody' in roles\"")
+                configure(made, SCOPE, "scope = \"'nobody' in roles\"")
         settled(made)
         assert active(made) == everybody
         assert set(held(made)) >= set(made.people)

@@ -42,6 +42,7 @@ def test_a_machine_is_cut_off_and_comes_back(tmp_path, report):
             with busy(made):
                 time.sleep(1.0)
                 three[0].cut_off()
+                made.injected += 1
                 time.sleep(AWAY_SECONDS)
                 three[0].join()
                 time.sleep(2.0)

@@ -119,6 +119,7 @@ def test_a_worker_told_to_end_ends_within_ten_seconds_and_holds_nobody(tmp_path,
         worker = made.running.processes[0]
         began = time.monotonic()
         worker.send_signal(signal.SIGTERM)
+        made.injected += 1
         worker.wait(20)
         took = time.monotonic() - began
         status = made.running.run("status")["targets"]["main"]
@@ -171,6 +172,7 @@ def test_redis_fails_in_the_middle(tmp_path, report, fault):
         with busy(made):
             for _ in range(2 if FULL else 1):
                 time.sleep(1.0)
+                made.injected += 1
                 match fault:
                     case "killed":
                         server.kill()
@@ -195,5 +197,6 @@ def test_redis_is_emptied(tmp_path, report):
             time.sleep(2.0)
             with server.client() as client:
                 client.flushall()
+            made.injected += 1
             time.sleep(2.0)
         made.settle_orphans("Redis emptied", 200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import threading
 import time
@@ -21,15 +22,28 @@ SEED = 20261128
 SECONDS = 6.0 if FULL else 2.5
 
 
-def through(made: World, scenario: str, begin: Callable[[], object], end: Callable[[], object]) -> None:
-    """Syncs, polls and manual work while the source is unwell."""
+def through(
+    made: World,
+    scenario: str,
+    begin: Callable[[], object],
+    end: Callable[[], object],
+    faults: Callable[[], int],
+) -> None:
+    """Syncs, polls and manual work while the source is unwell. faults: how many there were so far."""
+    before = faults()
     begin()
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         made.running.run("sync", "--timeout", "2", code=None)
         made.running.run("provision", *made.random.sample(list(made.people), 2), "--no-wait", code=None)
     end()
+    made.injected = faults() - before
     made.settle(scenario)
+
+
+def once() -> Callable[[], int]:
+    """A fault that is there for the whole time counts as one."""
+    return itertools.count().__next__
 
 
 @pytest.mark.timeout(400)
@@ -52,7 +66,7 @@ def test_a_drupal_site_behind_something_that_is_unwell(tmp_path, report, monkeyp
                 def begin(fault: str = fault) -> None:
                     front.weights = {fault: 0.7}
 
-                through(made, f"source, {fault}", begin, front.calm)
+                through(made, f"source, {fault}", begin, front.calm, lambda: front.record.faults().total())
             assert front.record.faults()
 
 
@@ -77,6 +91,7 @@ def test_a_database_connection_that_breaks(tmp_path, report):
                     f"database, {name}",
                     lambda name=name, value=value: setattr(between, name, value),
                     lambda name=name, value=value: setattr(between, name, type(value)(0)),
+                    lambda: between.faults,
                 )
             assert between.faults
 
@@ -101,6 +116,7 @@ def test_a_table_that_is_missing_for_a_while(tmp_path, report):
                 f"database, no {table}",
                 lambda table=table: rename(table, "elsewhere"),
                 lambda table=table: rename("elsewhere", table),
+                once(),
             )
 
 
@@ -124,4 +140,4 @@ def test_an_sqlite_file_that_is_locked(tmp_path, report):
             connection.close()
 
         threading.Thread(target=hold, daemon=True).start()
-        through(made, "SQLite, locked", lambda: time.sleep(0.2), released.set)
+        through(made, "SQLite, locked", lambda: time.sleep(0.2), released.set, once())

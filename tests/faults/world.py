@@ -63,13 +63,14 @@ class Someone:
 
 @dataclass
 class World:
-    """people: everybody who was ever on the site, by uuid."""
+    """people: everybody who was ever on the site, by uuid. injected: faults done elsewhere than in the target's proxy."""
 
     running: Pipeline
     proxy: FaultProxy
     report: Report
     random: random.Random
     people: dict[str, Someone] = field(default_factory=dict)
+    injected: int = 0
     _number: int = 0
     _judged: int = 0
 
@@ -169,7 +170,9 @@ class World:
             violations.append(f"the last sync ended as {last}")
         new = self.proxy.record.exchanges[self._judged :]
         self._judged = len(self.proxy.record.exchanges)
-        self.report.add(scenario, len(self.there()), sum(each.fault is not None for each in new), violations)
+        faults = self.injected + sum(each.fault is not None for each in new)
+        self.injected = 0
+        self.report.add(scenario, len(self.there()), faults, violations)
         assert not violations, (scenario, violations[:10], self._log())
 
     def settle_orphans(self, scenario: str, seconds: float = 120) -> None:
