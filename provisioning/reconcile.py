@@ -8,12 +8,12 @@ goes round again, a few times at most; retrying later belongs to the queue (DESI
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from config.settings import SWITCHABLE, OperationName, TargetSettings
+from config.settings import OperationName, TargetSettings
 from provisioning import operations as op
-from provisioning.diff import digest, digests, not_kept
+from provisioning.applying import Applying
 from provisioning.errors import (
     AmbiguousWrite,
     Conflict,
@@ -25,31 +25,21 @@ from provisioning.errors import (
 )
 from provisioning.expressions import EvaluationError
 from provisioning.finding import Finder
-from provisioning.mapping import CompiledTarget, new_resource
+from provisioning.linking import Linking
+from provisioning.mapping import CompiledTarget
 from provisioning.model import (
-    Changes,
-    Desired,
     Job,
     Link,
     OutcomeName,
-    Presence,
-    RemoteUser,
-    Removal,
     Result,
     Source,
     SourceUser,
 )
 from provisioning.plan import Candidate, Policy, plan
-from provisioning.ports import Lease, Ports, Withheld
+from provisioning.ports import Lease, Ports
 from provisioning.reporting import Reporter
 
 ROUNDS = 5
-_NO_ACCOUNT = Link(scim_id="", version=None, fingerprint="", digests={}, active=False)
-WAIT_SECONDS = 5.0
-
-
-class LeaseLostError(Exception):
-    """Another worker may have been given this user: nothing more may be written by this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,26 +91,29 @@ class _Attempt:
         self.reporter = reconciler.reporter(job)
         self.ports = reconciler.ports
         self.job = job
-        self.lease = lease
-        self.link = link
         self.found: Sequence[Candidate] | None = None
         self.source: Source = reconciler.compiled.source(job.user, user, reconciler.key)
-        self.finder = Finder(reconciler.ports, reconciler.compiled, self.source)
+        self.linking = Linking(self.ports.links, self.source, reconciler.key, link)
+        self.finder = Finder(self.ports, reconciler.compiled, self.source)
+        self.applying = Applying(self.ports, self.reporter, job, self.source, self.linking, lease)
 
     async def run(self) -> Result:
         policy = await self.reconciler.policy()
         decision: op.Decision = op.Nothing("")
         # An account whose content we do not know is read first, just as one that changed under our hands.
-        unknown = self.link is not None and self.link.has_account and not self.link.content_known
+        link = self.linking.link
+        unknown = link is not None and link.has_account and not link.content_known
         surprise: ProvisioningError | None = Superseded("content unknown") if unknown else None
         for _ in range(ROUNDS):
             try:
                 if surprise is not None:
                     await self._learn(surprise, decision, policy)
                     surprise = None
-                decision = plan(self.source, self.link, self.found, policy)
+                decision = plan(self.source, self.linking.link, self.found, policy)
                 if not isinstance(decision, op.LookUp):
-                    return await self._carry_out(decision)
+                    return await self.applying.carry_out(
+                        decision, self.found[0].account if self.found else None
+                    )
                 self.found = await self.finder.look_up(decision.attributes, policy)
             except (Missing, Superseded, Conflict) as error:
                 surprise = error
@@ -132,7 +125,9 @@ class _Attempt:
         """Takes in what the target's answer contradicted, so that the next plan knows better."""
         match surprise:
             case Missing():
-                await self._forget()
+                # Match again.
+                await self.linking.forget()
+                self.found = None
             case Superseded():
                 await self._read_account()
             case Conflict() if isinstance(decision, op.Create) and not self.found:
@@ -160,226 +155,5 @@ class _Attempt:
         raise kind(detail, status_code=conflict.status_code, scim_type=conflict.scim_type)
 
     async def _read_account(self) -> None:
-        assert self.link is not None, "only linked accounts are read by id"
-        self.found = (Candidate(await self.ports.target.get(self.link.scim_id)),)
-
-    async def _forget(self) -> None:
-        """404 for the id we knew: the link is stale, match again."""
-        await self.ports.links.drop(self.job.user)
-        self.link, self.found = None, None
-
-    # -- acting ----------------------------------------------------------------------------------------------
-
-    async def _carry_out(self, operation: op.Operation) -> Result:
-        name = op.name_of(operation)
-        if name in SWITCHABLE and name not in self.reporter.allowed():
-            return self.reporter.report(name, OutcomeName.SKIPPED, detail=self.reporter.switched_off(name))
-        match operation:
-            case op.Refuse(reason, wait=True):
-                return self._wait(reason)
-            case op.Refuse(reason):
-                return self.reporter.report(name, OutcomeName.FAILED, detail=reason)
-            case op.Nothing(reason):
-                return await self._nothing(reason)
-            case op.LinkOnly(account):
-                return await self._link_only(account)
-            case op.Create():
-                return await self._create()
-            case op.Update():
-                return await self._update(operation)
-            case op.Deactivate() | op.Delete():
-                return await self._remove(operation)
-
-    def _wait(self, reason: str) -> Result:
-        return self.reporter.failure(OperationName.NONE, Transient(reason, retry_after_seconds=WAIT_SECONDS))
-
-    async def _nothing(self, reason: str) -> Result:
-        link = self.link
-        if link is None or not link.has_account:
-            await self._remember_absence()
-            return self.reporter.report(OperationName.NONE, OutcomeName.UNCHANGED, detail=reason)
-        if link.fingerprint != self.source.fingerprint or not link.content_known:
-            await self._remember(link.scim_id, link.version, active=self._known_active(link))
-        return self.reporter.report(
-            OperationName.NONE, OutcomeName.UNCHANGED, detail=reason, scim_id=link.scim_id
-        )
-
-    def _known_active(self, link: Link) -> bool:
-        return self.found[0].account.active if self.found else link.active
-
-    async def _link_only(self, account: RemoteUser) -> Result:
-        await self._claim(account)
-        await self._remember(account.scim_id, account.version, active=account.active)
-        detail = "found on the target, already as it should be"
-        return self.reporter.report(
-            OperationName.LINK, OutcomeName.DONE, detail=detail, scim_id=account.scim_id
-        )
-
-    async def _create(self) -> Result:
-        desired = self._desired()
-        sent = {**desired.attributes, **desired.on_create}
-        await self._write_down(_NO_ACCOUNT, desired.attributes)
-        self._still_ours()
-        account = await self.ports.target.create(new_resource(desired))
-        detail = await self._note_rewritten(sent, account)
-        if not await self._remember_made(account):
-            return await self._undo_create(account)
-        return self.reporter.report(
-            OperationName.CREATE,
-            OutcomeName.DONE,
-            detail=detail,
-            scim_id=account.scim_id,
-            changes=tuple(sent),
-        )
-
-    async def _remember_made(self, account: RemoteUser) -> bool:
-        digests_now = self._sent_digests(active=account.active)
-        link = Link(account.scim_id, account.version, self.source.fingerprint, digests_now, account.active)
-        return await self.ports.links.put(self.job.user, link, made=True)
-
-    async def _undo_create(self, account: RemoteUser) -> Result:
-        """Two workers made an account for this user at once, which takes a Redis that lost its leases. The other one's
-        stays; this one's is nobody's yet, unless the target gave us the id of an account that another user has.
-        """
-        owner = await self.ports.links.owner(account.scim_id)
-        if owner is not None:
-            raise Permanent(
-                f"the target gave this user the id {account.scim_id}, which is another Drupal user's account; look at "
-                "both there"
-            )
-        await self.ports.target.delete(account.scim_id)
-        raise Transient("another worker made this user's account at the same moment; this one was taken back")
-
-    async def _update(self, operation: op.Update) -> Result:
-        changes, withheld = operation.changes, None
-        if changes.removed:
-            removal = Removal(OperationName.UPDATE, operation.scim_id, frozenset(changes.removed))
-            withheld = await self.ports.guard.take(self.job, removal)
-        if operation.adopted is not None:
-            await self._claim(operation.adopted)
-        if withheld is None:
-            detail = await self._send(operation, changes)
-            return self._updated(operation, changes.names, detail)
-        # What takes nothing away goes on; the rest waits for a person.
-        rest = replace(changes, removed=())
-        if rest:
-            await self._send(operation, rest, kept=changes.removed)
-        return self._withheld(OperationName.UPDATE, withheld, operation.scim_id, changes.removed)
-
-    async def _send(self, operation: op.Update, changes: Changes, kept: Sequence[str] = ()) -> str:
-        """kept: attributes that stay on the account though the user has no value any more."""
-        before = self.link.digests if self.link else {}
-        await self._write_down(self.link, changes.names)
-        self._still_ours()
-        answer = await self.ports.target.update(
-            operation.scim_id, changes, self._desired(), operation.version
-        )
-        detail = await self._note_rewritten(changes.set, answer)
-        version = answer.version if answer else None
-        if kept:
-            left = {path: before[path] for path in kept if path in before}
-            digests_now = {**self._sent_digests(active=True), **left}
-            await self._put(Link(operation.scim_id, version, "", digests_now, active=True))
-        else:
-            await self._remember(operation.scim_id, version, active=True)
-        return detail
-
-    def _updated(self, operation: op.Update, names: tuple[str, ...], detail: str) -> Result:
-        return self.reporter.report(
-            OperationName.UPDATE, OutcomeName.DONE, detail=detail, scim_id=operation.scim_id, changes=names
-        )
-
-    def _withheld(
-        self, name: OperationName, withheld: Withheld, scim_id: str, cleared: tuple[str, ...] = ()
-    ) -> Result:
-        outcome = OutcomeName.SKIPPED if withheld.rejected else OutcomeName.HELD
-        return self.reporter.report(name, outcome, detail=withheld.reason, scim_id=scim_id, changes=cleared)
-
-    async def _remove(self, operation: op.Deactivate | op.Delete) -> Result:
-        name = op.name_of(operation)
-        withheld = await self.ports.guard.take(self.job, Removal(name, operation.scim_id))
-        if withheld is not None:
-            return self._withheld(name, withheld, operation.scim_id)
-        if isinstance(operation, op.Delete):
-            self._still_ours()
-            await self.ports.target.delete(operation.scim_id)
-            await self._remember_absence()
-            return self.reporter.report(name, OutcomeName.DONE, scim_id=operation.scim_id)
-        if operation.adopted is not None:
-            await self._claim(operation.adopted)
-        changes = Changes(set={"active": False})
-        await self._write_down(self.link, changes.names)
-        self._still_ours()
-        answer = await self.ports.target.update(operation.scim_id, changes, None, operation.version)
-        await self._remember(operation.scim_id, answer.version if answer else None, active=False)
-        return self.reporter.report(name, OutcomeName.DONE, scim_id=operation.scim_id, changes=changes.names)
-
-    # -- remembering -----------------------------------------------------------------------------------------
-
-    async def _write_down(self, link: Link | None, paths: Iterable[str]) -> None:
-        """Before a request: what it is about to change is in doubt until its answer is there."""
-        if link is not None:
-            await self.ports.links.put(self.job.user, link.doubting(paths))
-
-    async def _claim(self, account: RemoteUser) -> None:
-        """Takes an account found by matching for this user before anything is sent to it, so that two users can
-        never take the same one. A former user's claim is given up first: `plan` has allowed that.
-        """
-        owner = await self.ports.links.owner(account.scim_id)
-        if owner is not None and owner != self.job.user:
-            await self.ports.links.drop(owner)
-        # What an unanswered create may have set stays known as ours.
-        doubts = self.link.digests if self.link else {}
-        claim = Link(account.scim_id, account.version, fingerprint="", digests=doubts, active=account.active)
-        if not await self.ports.links.put(self.job.user, claim):
-            raise Permanent(f"account {account.scim_id} was taken by another Drupal user at the same moment")
-        self.link = claim
-
-    async def _remember(self, scim_id: str, version: str | None, *, active: bool) -> None:
-        await self._put(
-            Link(scim_id, version, self.source.fingerprint, self._sent_digests(active=active), active)
-        )
-
-    async def _put(self, link: Link) -> None:
-        if not await self.ports.links.put(self.job.user, link):
-            raise Permanent(
-                f"the target gave this user the id {link.scim_id}, which is another Drupal user's account; look at both "
-                "there"
-            )
-
-    async def _remember_absence(self) -> None:
-        """Of a user who is there but rightly without an account, so that a full sync need not look again."""
-        if self.source.presence is Presence.GONE:
-            await self.ports.links.drop(self.job.user)
-            return
-        await self.ports.links.put(self.job.user, replace(_NO_ACCOUNT, fingerprint=self.source.fingerprint))
-
-    def _sent_digests(self, *, active: bool) -> Mapping[str, str]:
-        """Digests of what the account holds now: all that is mapped for a user in scope; for one who left, what
-        was sent before, with active as it is. Empty when that is not known: the account is read before its next
-        update.
-        """
-        key = self.reconciler.key
-        if self.source.presence is Presence.ACTIVE and self.source.desired is not None:
-            return digests(self.source.desired, key)
-        before = self.link.digests if self.link else {}
-        return {**before, "active": digest(active, key)} if before else {}
-
-    async def _note_rewritten(self, sent: Mapping[str, object], answer: RemoteUser | None) -> str:
-        if answer is None:
-            return ""
-        names = not_kept(sent, answer.resource)
-        if not names:
-            return ""
-        await self.ports.rewritten.add(names)
-        return "the target did not keep as sent: " + ", ".join(names)
-
-    # -- small things ----------------------------------------------------------------------------------------
-
-    def _desired(self) -> Desired:
-        assert self.source.desired is not None, "only users who are there are created or updated"
-        return self.source.desired
-
-    def _still_ours(self) -> None:
-        if not self.lease.valid():
-            raise LeaseLostError
+        assert self.linking.link is not None, "only linked accounts are read by id"
+        self.found = (Candidate(await self.ports.target.get(self.linking.link.scim_id)),)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from config.settings import OperationName
+from provisioning.applying import LeaseLostError
 from provisioning.errors import (
     Outage,
     SourceIdentityLost,
@@ -20,7 +21,6 @@ from provisioning.errors import (
 )
 from provisioning.model import Job, Link, OutcomeName, Result, SourceUser
 from provisioning.ports import SourceReader
-from provisioning.reconcile import LeaseLostError
 from scim.transport import SENT
 from state.broker import lane_of
 from state.gate import Gate

@@ -22,11 +22,12 @@ from config.settings import (
     Trigger,
     TriggerSettings,
 )
+from provisioning.applying import LeaseLostError
 from provisioning.errors import ProvisioningError
 from provisioning.mapping import compile_target
 from provisioning.model import OutcomeName
 from provisioning.ports import Ports
-from provisioning.reconcile import LeaseLostError, Reconciler
+from provisioning.reconcile import Reconciler
 from state.ledger import Ledger
 from state.links import LinkStore
 from tests.support.fakes import FakeGuard, FakeRewritten, FakeSite, FakeTarget, HeldLease, down, lost_answer

@@ -18,11 +18,12 @@ from config.settings import (
     Trigger,
     TriggerSettings,
 )
+from provisioning.applying import LeaseLostError
 from provisioning.errors import Outage, Permanent, Throttled, Transient, Unauthorized
 from provisioning.mapping import compile_target
 from provisioning.model import Job, Link, OutcomeName, Removal, Result
 from provisioning.ports import Ports
-from provisioning.reconcile import LeaseLostError, Reconciler
+from provisioning.reconcile import Reconciler
 from tests.support.fakes import (
     FakeGuard,
     FakeLinks,

@@ -1,0 +1,179 @@
+"""Carrying out one decision: the switches, the guard, one request, the link, and what happened as a Result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from config.settings import SWITCHABLE, OperationName
+from provisioning import operations as op
+from provisioning.diff import not_kept
+from provisioning.errors import Transient
+from provisioning.linking import Linking, taken
+from provisioning.mapping import new_resource
+from provisioning.model import Changes, Desired, Job, OutcomeName, RemoteUser, Removal, Result, Source
+from provisioning.ports import Lease, Ports, Withheld
+from provisioning.reporting import Reporter
+
+WAIT_SECONDS = 5.0
+
+
+class LeaseLostError(Exception):
+    """Another worker may have been given this user: nothing more may be written by this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applying:
+    """Acts for one user. Everything it sends is asked of the lease first."""
+
+    ports: Ports
+    reporter: Reporter
+    job: Job
+    source: Source
+    linking: Linking
+    lease: Lease
+
+    async def carry_out(self, operation: op.Operation, seen: RemoteUser | None) -> Result:
+        """seen: the account as it was just read, if it was. Raises LeaseLostError and provisioning.errors."""
+        name = op.name_of(operation)
+        if name in SWITCHABLE and name not in self.reporter.allowed():
+            return self.reporter.report(name, OutcomeName.SKIPPED, detail=self.reporter.switched_off(name))
+        match operation:
+            case op.Refuse(reason, wait=True):
+                waiting = Transient(reason, retry_after_seconds=WAIT_SECONDS)
+                return self.reporter.failure(OperationName.NONE, waiting)
+            case op.Refuse(reason):
+                return self.reporter.report(name, OutcomeName.FAILED, detail=reason)
+            case op.Nothing(reason):
+                return await self._nothing(reason, seen)
+            case op.LinkOnly(account):
+                return await self._link_only(account)
+            case op.Create():
+                return await self._create()
+            case op.Update():
+                return await self._update(operation)
+            case op.Deactivate() | op.Delete():
+                return await self._remove(operation)
+
+    async def _nothing(self, reason: str, seen: RemoteUser | None) -> Result:
+        link = self.linking.link
+        if link is None or not link.has_account:
+            await self.linking.remember_absence()
+            return self.reporter.report(OperationName.NONE, OutcomeName.UNCHANGED, detail=reason)
+        if link.fingerprint != self.source.fingerprint or not link.content_known:
+            active = seen.active if seen else link.active
+            await self.linking.remember(link.scim_id, link.version, active=active)
+        return self.reporter.report(
+            OperationName.NONE, OutcomeName.UNCHANGED, detail=reason, scim_id=link.scim_id
+        )
+
+    async def _link_only(self, account: RemoteUser) -> Result:
+        await self.linking.claim(account)
+        await self.linking.remember(account.scim_id, account.version, active=account.active)
+        detail = "found on the target, already as it should be"
+        return self.reporter.report(
+            OperationName.LINK, OutcomeName.DONE, detail=detail, scim_id=account.scim_id
+        )
+
+    async def _create(self) -> Result:
+        desired = self._desired()
+        sent = {**desired.attributes, **desired.on_create}
+        await self.linking.doubt_create(desired.attributes)
+        self._still_ours()
+        account = await self.ports.target.create(new_resource(desired))
+        detail = await self._note_rewritten(sent, account)
+        if not await self.linking.remember_made(account):
+            return await self._undo_create(account)
+        return self.reporter.report(
+            OperationName.CREATE,
+            OutcomeName.DONE,
+            detail=detail,
+            scim_id=account.scim_id,
+            changes=tuple(sent),
+        )
+
+    async def _undo_create(self, account: RemoteUser) -> Result:
+        """Two workers made an account for this user at once, which takes a Redis that lost its leases. The other one's
+        stays; this one's is nobody's yet, unless the target gave us the id of an account that another user has.
+        """
+        if await self.ports.links.owner(account.scim_id) is not None:
+            raise taken(account.scim_id)
+        await self.ports.target.delete(account.scim_id)
+        raise Transient("another worker made this user's account at the same moment; this one was taken back")
+
+    async def _update(self, operation: op.Update) -> Result:
+        changes, withheld = operation.changes, None
+        if changes.removed:
+            removal = Removal(OperationName.UPDATE, operation.scim_id, frozenset(changes.removed))
+            withheld = await self.ports.guard.take(self.job, removal)
+        if operation.adopted is not None:
+            await self.linking.claim(operation.adopted)
+        if withheld is None:
+            detail = await self._send(operation, changes)
+            return self.reporter.report(
+                OperationName.UPDATE,
+                OutcomeName.DONE,
+                detail=detail,
+                scim_id=operation.scim_id,
+                changes=changes.names,
+            )
+        # What takes nothing away goes on; the rest waits for a person.
+        rest = replace(changes, removed=())
+        if rest:
+            await self._send(operation, rest, kept=changes.removed)
+        return self._withheld(OperationName.UPDATE, withheld, operation.scim_id, changes.removed)
+
+    async def _send(self, operation: op.Update, changes: Changes, kept: Sequence[str] = ()) -> str:
+        """kept: attributes that stay on the account though the user has no value any more."""
+        await self.linking.doubt(changes.names)
+        self._still_ours()
+        answer = await self.ports.target.update(
+            operation.scim_id, changes, self._desired(), operation.version
+        )
+        detail = await self._note_rewritten(changes.set, answer)
+        version = answer.version if answer else None
+        if kept:
+            await self.linking.remember_part(operation.scim_id, version, kept)
+        else:
+            await self.linking.remember(operation.scim_id, version, active=True)
+        return detail
+
+    def _withheld(
+        self, name: OperationName, withheld: Withheld, scim_id: str, cleared: tuple[str, ...] = ()
+    ) -> Result:
+        outcome = OutcomeName.SKIPPED if withheld.rejected else OutcomeName.HELD
+        return self.reporter.report(name, outcome, detail=withheld.reason, scim_id=scim_id, changes=cleared)
+
+    async def _remove(self, operation: op.Deactivate | op.Delete) -> Result:
+        name = op.name_of(operation)
+        withheld = await self.ports.guard.take(self.job, Removal(name, operation.scim_id))
+        if withheld is not None:
+            return self._withheld(name, withheld, operation.scim_id)
+        if isinstance(operation, op.Delete):
+            self._still_ours()
+            await self.ports.target.delete(operation.scim_id)
+            await self.linking.remember_absence()
+            return self.reporter.report(name, OutcomeName.DONE, scim_id=operation.scim_id)
+        if operation.adopted is not None:
+            await self.linking.claim(operation.adopted)
+        changes = Changes(set={"active": False})
+        await self.linking.doubt(changes.names)
+        self._still_ours()
+        answer = await self.ports.target.update(operation.scim_id, changes, None, operation.version)
+        await self.linking.remember(operation.scim_id, answer.version if answer else None, active=False)
+        return self.reporter.report(name, OutcomeName.DONE, scim_id=operation.scim_id, changes=changes.names)
+
+    async def _note_rewritten(self, sent: Mapping[str, object], answer: RemoteUser | None) -> str:
+        names = not_kept(sent, answer.resource) if answer else ()
+        if not names:
+            return ""
+        await self.ports.rewritten.add(names)
+        return "the target did not keep as sent: " + ", ".join(names)
+
+    def _desired(self) -> Desired:
+        assert self.source.desired is not None, "only users who are there are created or updated"
+        return self.source.desired
+
+    def _still_ours(self) -> None:
+        if not self.lease.valid():
+            raise LeaseLostError

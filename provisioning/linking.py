@@ -1,0 +1,102 @@
+"""The link of one user while that user is worked on: written before each request and after each answer (DESIGN 1.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from provisioning.diff import digest, digests
+from provisioning.errors import Permanent
+from provisioning.model import Link, Presence, RemoteUser, Source
+from provisioning.ports import Links
+
+_NO_ACCOUNT = Link(scim_id="", version=None, fingerprint="", digests={}, active=False)
+
+
+class Linking:
+    """What is known of one user's account, and writing it down. key: the digest key."""
+
+    def __init__(self, links: Links, source: Source, key: bytes, link: Link | None) -> None:
+        self.link = link
+        self._links = links
+        self._source = source
+        self._key = key
+
+    @property
+    def user(self) -> str:
+        return self._source.uuid
+
+    async def doubt(self, paths: Iterable[str]) -> None:
+        """Before an update: what it is about to change is in doubt until its answer is there."""
+        if self.link is not None:
+            await self._links.put(self.user, self.link.doubting(paths))
+
+    async def doubt_create(self, paths: Iterable[str]) -> None:
+        """Before a create: an account may be there that nobody has been told of."""
+        await self._links.put(self.user, _NO_ACCOUNT.doubting(paths))
+
+    async def claim(self, account: RemoteUser) -> None:
+        """Takes an account found by matching for this user before anything is sent to it, so that two users can
+        never take the same one. A former user's claim is given up first: `plan` has allowed that. Raises Permanent.
+        """
+        owner = await self._links.owner(account.scim_id)
+        if owner is not None and owner != self.user:
+            await self._links.drop(owner)
+        # What an unanswered create may have set stays known as ours.
+        doubts = self.link.digests if self.link else {}
+        claim = Link(account.scim_id, account.version, fingerprint="", digests=doubts, active=account.active)
+        if not await self._links.put(self.user, claim):
+            raise Permanent(f"account {account.scim_id} was taken by another Drupal user at the same moment")
+        self.link = claim
+
+    async def remember(self, scim_id: str, version: str | None, *, active: bool) -> None:
+        """The account is as it should be. Raises Permanent."""
+        await self._put(
+            Link(scim_id, version, self._source.fingerprint, self._digests(active=active), active)
+        )
+
+    async def remember_part(self, scim_id: str, version: str | None, kept: Sequence[str]) -> None:
+        """As it should be but for `kept`: attributes that stay on the account though the user has no value any more.
+        Raises Permanent.
+        """
+        before = self.link.digests if self.link else {}
+        left = {path: before[path] for path in kept if path in before}
+        await self._put(Link(scim_id, version, "", {**self._digests(active=True), **left}, active=True))
+
+    async def remember_made(self, account: RemoteUser) -> bool:
+        """Of an account just made. False, and nothing written, when it cannot be this user's."""
+        digests_now = self._digests(active=account.active)
+        link = Link(account.scim_id, account.version, self._source.fingerprint, digests_now, account.active)
+        return await self._links.put(self.user, link, made=True)
+
+    async def remember_absence(self) -> None:
+        """Of a user who is there but rightly without an account, so that a full sync need not look again."""
+        if self._source.presence is Presence.GONE:
+            await self._links.drop(self.user)
+            return
+        await self._links.put(self.user, replace(_NO_ACCOUNT, fingerprint=self._source.fingerprint))
+
+    async def forget(self) -> None:
+        """404 for the id we knew: the link is stale."""
+        await self._links.drop(self.user)
+        self.link = None
+
+    async def _put(self, link: Link) -> None:
+        if not await self._links.put(self.user, link):
+            raise taken(link.scim_id)
+
+    def _digests(self, *, active: bool) -> Mapping[str, str]:
+        """Digests of what the account holds now: all that is mapped for a user in scope; for one who left, what
+        was sent before, with active as it is. Empty when that is not known: the account is read before its next
+        update.
+        """
+        if self._source.presence is Presence.ACTIVE and self._source.desired is not None:
+            return digests(self._source.desired, self._key)
+        before = self.link.digests if self.link else {}
+        return {**before, "active": digest(active, self._key)} if before else {}
+
+
+def taken(scim_id: str) -> Permanent:
+    return Permanent(
+        f"the target gave this user the id {scim_id}, which is another Drupal user's account; look at both there"
+    )
