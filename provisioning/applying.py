@@ -78,7 +78,8 @@ class Applying:
     async def _create(self) -> Result:
         desired = self._desired()
         sent = {**desired.attributes, **desired.on_create}
-        await self.linking.doubt_create(desired.attributes)
+        if not await self.linking.doubt_create(desired.attributes):
+            raise Transient("another worker made this user's account at the same moment")
         self._still_ours()
         account = await self.ports.target.create(new_resource(desired))
         detail = await self._note_rewritten(sent, account)

@@ -31,9 +31,11 @@ class Linking:
         if self.link is not None:
             await self._links.put(self.user, self.link.doubting(paths))
 
-    async def doubt_create(self, paths: Iterable[str]) -> None:
-        """Before a create: an account may be there that nobody has been told of."""
-        await self._links.put(self.user, _NO_ACCOUNT.doubting(paths))
+    async def doubt_create(self, paths: Iterable[str]) -> bool:
+        """Before a create: an account may be there that nobody has been told of. False, and nothing written, when another
+        worker has made one since the link was read: that link must not be lost.
+        """
+        return await self._links.put(self.user, _NO_ACCOUNT.doubting(paths), made=True)
 
     async def claim(self, account: RemoteUser) -> None:
         """Takes an account found by matching for this user before anything is sent to it, so that two users can

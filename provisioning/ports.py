@@ -94,7 +94,7 @@ class Links(Protocol):
 
     async def put(self, user: str, link: Link, *, made: bool = False) -> bool:
         """Writes a link and claims its scim_id for this user. False, and nothing written, when another user has it, or,
-        of an account just made, when this user has another one.
+        of an account just made or about to be, when this user has another one.
         """
 
     async def drop(self, user: str) -> None: ...

@@ -66,13 +66,17 @@ class ScimClient:
         return await self._write("PUT", scim_id, resource, version)
 
     async def patch(self, scim_id: str, body: Mapping[str, Any], version: str | None) -> RemoteUser | None:
-        """200 with the account, or 204 without."""
+        """200 with the account, or 204 without (RFC 7644 3.5.2)."""
         return await self._write("PATCH", scim_id, body, version)
 
     async def delete(self, scim_id: str) -> None:
-        """404 is success: the account is not there."""
+        """404 is success: the account is not there. Whoever says neither 204 nor 404 is asked for the account."""
         with suppress(NotThere):
-            _raise_for(await self.transport.request("DELETE", resource_path(scim_id)))
+            answer = await self.transport.request("DELETE", resource_path(scim_id))
+            _raise_for(answer)
+            if answer.status != 204:
+                await self.get(scim_id)
+                raise NoAnswer("the target answered a delete, but still shows the account")
 
     async def probe(self) -> None:
         """One small page of users: shows address, credential and right to read. Where a page is refused, or 404 may
@@ -98,7 +102,11 @@ class ScimClient:
         headers = {"If-Match": version} if version and version.isascii() and version.isprintable() else {}
         answer = await self.transport.request(method, resource_path(scim_id), body=body, headers=headers)
         _raise_for(answer)
-        return read_account(answer.body, answer.headers.get("etag"))
+        account = read_account(answer.body, answer.headers.get("etag"))
+        if account is None and answer.status != 204:
+            # Something in between may have said so: the account is read before it is believed.
+            raise NoAnswer(f"the target answered {answer.status} to a {method} without the account")
+        return account
 
 
 def _located(answer: Answer) -> Mapping[str, str]:

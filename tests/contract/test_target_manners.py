@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Callable
+from contextlib import nullcontext
 from email.utils import format_datetime
 from typing import Any
 
@@ -444,6 +445,36 @@ def test_deleting_what_is_gone_is_success(use):
         await target.delete("a")
 
     use(no_discovery(lambda _: Answer(404)), body)
+
+
+@pytest.mark.parametrize("said", [Answer(200), Answer(200, {}), Answer(202)], ids=["200", "200 {}", "202"])
+@pytest.mark.parametrize("method", ["patch", "put"])
+def test_a_write_answered_without_the_account_is_not_believed(use, said, method):
+    """Something in between may have answered it: the account is to be read first."""
+
+    async def body(target):
+        with pytest.raises(Transient, match="without the account"):
+            await target.update("a", CHANGES, WANTED, None)
+
+    def answer(request):
+        return Answer(200, {**ANNA, "id": "a"}) if request.method == "GET" else said
+
+    use(no_discovery(answer), body, update_method=method)
+
+
+@pytest.mark.parametrize("said", [Answer(200), Answer(202), Answer(200, {"id": "a"})])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_delete_answered_with_anything_but_204_is_looked_at(use, said, there):
+    async def body(target):
+        with pytest.raises(Transient, match="still shows") if there else nullcontext():
+            await target.delete("a")
+
+    def answer(request):
+        if request.method == "DELETE":
+            return said
+        return Answer(200, {**ANNA, "id": "a"}) if there else Answer(404)
+
+    use(no_discovery(answer), body)
 
 
 @pytest.mark.parametrize(("method", "verb"), [("put", "PUT"), ("patch", "PATCH")])

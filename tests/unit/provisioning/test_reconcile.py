@@ -351,6 +351,20 @@ def test_of_two_accounts_made_at_once_one_is_taken_back(world):
     assert list(world.accounts()) == ["anna"]
 
 
+def test_an_account_made_by_another_worker_meanwhile_keeps_its_link(world):
+    """A Redis that was emptied gives one user to two workers: the other one's account is there before our create."""
+
+    def other_worker(verb):
+        if verb == "find" and not world.links.links:
+            other = world.target.has(userName="renamed", externalId="x")
+            world.links.links[ANNA] = Link(other, None, "", {})
+
+    world.target.before = other_worker
+    assert world.run(ANNA).outcome is OutcomeName.PENDING
+    assert list(world.accounts()) == ["renamed"]
+    assert world.links.links[ANNA].has_account
+
+
 def test_a_leaver_whose_account_somebody_else_changed_is_removed_all_the_same(world):
     world.run(ANNA)
     (scim_id,) = world.target.accounts

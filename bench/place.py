@@ -1,0 +1,182 @@
+"""What a measurement runs in: a folder with a site, a Redis of its own, an endpoint, and scimpipe's own processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cli.demo.rows import Person
+from cli.demo.site import DrupalSite
+
+ROOT = Path(__file__).parents[1]
+CONFIG = """
+[redis]
+url = "embedded"
+[drupal]
+url = "{site}"
+poll_seconds = {poll_seconds}
+[targets.bench]
+base_url = "{base_url}"
+token = {{ env = "BENCH_TOKEN" }}
+matching = ["externalId", "userName"]
+bulk = "{bulk}"
+[targets.bench.mapping]
+userName = "name"
+externalId = "uuid"
+active = "status"
+displayName = "name"
+'name.givenName' = "field_first_name"
+'name.familyName' = "field_last_name"
+'emails[type eq "work"].value' = "mail | lower"
+'urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department' = "field_department"
+userType = "'staff' if 'editor' in roles else 'member'"
+[targets.bench.manual]
+operations = ["create", "update", "deactivate", "delete"]
+[targets.bench.automatic]
+operations = ["create", "update", "deactivate", "delete"]
+[targets.bench.scheduled]
+operations = ["create", "update", "deactivate", "delete"]
+cron = "0 0 1 1 *"
+[targets.bench.limits]
+concurrency = {concurrency}
+[targets.bench.guard]
+max_removals = 1000000
+max_removal_percent = 100
+"""
+
+
+def someone(number: int, department: str = "Research") -> Person:
+    name = f"user{number:07d}"
+    uuid = f"00000000-0000-4000-8000-{number:012d}"
+    return Person(
+        uuid, name, f"{name}@example.org", "Ada", f"Number {number}", department, (), None, ("editor",)
+    )
+
+
+def make_site(url: str, users: int) -> DrupalSite:
+    """A site of so many users; the administrator is one more."""
+    site = DrupalSite.create(url)
+    site.add_people(map(someone, range(1, users + 1)))
+    return site
+
+
+@contextmanager
+def endpoint(**manners: float) -> Iterator[str]:
+    """A bench.endpoint process; its base URL."""
+    options = [
+        str(each) for name, value in manners.items() for each in (f"--{name.replace('_', '-')}", value)
+    ]
+    command = [sys.executable, "-m", "bench.endpoint", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        try:
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.kill()
+
+
+def asked(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        found: dict[str, Any] = json.loads(answer.read())
+        return found
+
+
+@dataclass
+class Place:
+    """folder: holds scimpipe.toml and data_dir. base_url: the endpoint's."""
+
+    folder: Path
+    base_url: str
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        config = str(self.folder / "scimpipe.toml")
+        return {**os.environ, "SCIMPIPE_CONFIG": config, "BENCH_TOKEN": "bench", "PYTHONPATH": str(ROOT)}
+
+    def start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        with (self.folder / "processes.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                env=self.environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.processes.append(process)
+        return process
+
+    def start_worker(self, *queues: str) -> subprocess.Popen[bytes]:
+        """One worker process, as the Procfile has it."""
+        return self.start(
+            [*(sys.executable, "-m", "dramatiq", "workers.main:boot", "--skip-logging", "--processes", "1"),
+             *("--threads", "8", "--worker-fork-timeout", "1000", "--queues", *(queues or ("bulk",)))]
+        )  # fmt: skip
+
+    def start_command(self, *arguments: str) -> subprocess.Popen[bytes]:
+        return self.start([sys.executable, "-m", "cli.main", *arguments])
+
+    def run(self, *arguments: str, timeout: float = 3600) -> Any:
+        """A command with --json, to its end; its document."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments, "--json"], env=self.environment, cwd=self.folder,
+            capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+        assert done.returncode in {0, 1}, done.stderr[-2000:]
+        return json.loads(done.stdout)
+
+    def wait_for_workers(self, count: int) -> None:
+        deadline = time.monotonic() + 60
+        while self.run("status")["workers"] < count:
+            assert time.monotonic() < deadline, (self.folder / "processes.log").read_text()[-2000:]
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self.processes.clear()
+
+    def stats(self) -> dict[str, Any]:
+        return asked(f"{self.base_url}/stats")
+
+    def reset(self) -> None:
+        asked(f"{self.base_url}/reset")
+
+
+@contextmanager
+def place(
+    folder: Path,
+    base_url: str,
+    site: str,
+    *,
+    concurrency: int = 32,
+    bulk: str = "off",
+    poll_seconds: float = 0,
+) -> Iterator[Place]:
+    """Starts no process of scimpipe's yet. site: the database's URL. A running command keeps the embedded Redis up."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = CONFIG.format(
+        site=site, base_url=base_url, concurrency=concurrency, bulk=bulk, poll_seconds=poll_seconds
+    )
+    (folder / "scimpipe.toml").write_text(text, encoding="utf-8")
+    made = Place(folder, base_url)
+    try:
+        yield made
+    finally:
+        made.stop()
