@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cli.session import (
     DONE,
@@ -15,7 +15,9 @@ from cli.session import (
     TargetOption,
     explain,
 )
-from config.settings import Settings, Trigger
+
+if TYPE_CHECKING:
+    from config.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,8 @@ async def _learned(settings: Settings, name: str) -> list[Check]:
 
 def _triggers(settings: Settings, name: str) -> Check:
     words = []
+    from config.settings import Trigger
+
     for trigger in Trigger:
         operations = sorted(settings.targets[name].operations(trigger))
         words.append(f"{trigger.value} {'+'.join(operations) if operations else 'off'}")

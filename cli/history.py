@@ -21,7 +21,6 @@ from cli.session import (
     TargetOption,
     opened,
 )
-from config.settings import OperationName
 
 
 def history(
@@ -114,6 +113,7 @@ async def _wanted(
     outcome: str | None,
     since: str | None,
 ) -> Any:
+    from config.settings import OperationName
     from producers.submission import resolve
     from provisioning.model import OutcomeName
     from state.history import Wanted

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.session import DONE, CommandError, JsonOption, Session
-from config.template import Answers, render
+
+if TYPE_CHECKING:
+    from config.template import Answers
 
 
 def init(
@@ -22,6 +24,8 @@ def init(
     session = Session(None, as_json=as_json)
 
     async def body() -> int:
+        from config.template import Answers, render
+
         if file.exists() and not force:
             raise CommandError(f"{file} exists already; --force writes over it")
         answers = Answers()

@@ -7,13 +7,15 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from config.text import printable
 
-from config.logging import printable
+if TYPE_CHECKING:
+    # Loading it takes time that `--help` does not have.
+    from rich.console import Console
+    from rich.text import Text
 
 _COLOURS = {
     "done": "green", "ok": "green", "unchanged": "dim", "skipped": "dim", "failed": "red", "held": "yellow",
@@ -26,10 +28,20 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        # A table is not cut at 80 columns because it goes into a file.
-        self.console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
         self._printed = False
+
+    @cached_property
+    def console(self) -> Console:
+        from rich.console import Console
+
+        # A table is not cut at 80 columns because it goes into a file.
+        return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+
+    @cached_property
+    def errors(self) -> Console:
+        from rich.console import Console
+
+        return Console(stderr=True, highlight=False, soft_wrap=True)
 
     def document(self, value: Any) -> None:
         if self.as_json:
@@ -39,26 +51,28 @@ class Output:
     def say(self, text: str, style: str = "") -> None:
         """One line, whatever a name in it holds."""
         if not self.as_json:
-            self.console.print(Text(printable(text), style=style))
+            self.console.print(_text(printable(text), style))
 
     def block(self, text: str, style: str = "") -> None:
         """Several lines; every line break is ours."""
         if not self.as_json:
-            self.console.print(Text(printable_lines(text), style=style))
+            self.console.print(_text(printable_lines(text), style))
 
     def note(self, text: str) -> None:
         """One line for people, on stderr, also with --json."""
-        self.errors.print(Text(printable(text), style="yellow"))
+        self.errors.print(_text(printable(text), "yellow"))
 
     def error(self, text: str) -> None:
         """On stderr; with --json also as a document. Every line break is ours."""
-        self.errors.print(Text(printable_lines(text), style="red"))
+        self.errors.print(_text(printable_lines(text), "red"))
         if self.as_json and not self._printed:
             self.document({"error": text})
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = "none") -> None:
         if self.as_json:
             return
+        from rich.table import Table
+
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             table.add_column(column, overflow="fold")
@@ -66,16 +80,22 @@ class Output:
         for row in rows:
             table.add_row(*(_cell(value) for value in row))
             count += 1
-        self.console.print(table if count else Text(empty, style="dim"))
+        self.console.print(table if count else _text(empty, "dim"))
+
+
+def _text(text: str, style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text(text, style=style)
 
 
 def _cell(value: Any) -> Text:
     if value is None:
-        return Text("")
+        return _text("")
     if isinstance(value, list | tuple):
         value = ", ".join(map(str, value))
     text = printable(str(value))
-    return Text(text, style=_COLOURS.get(text, ""))
+    return _text(text, _COLOURS.get(text, ""))
 
 
 def json_text(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,9 @@ from cli.session import (
     TimeoutOption,
     opened,
 )
-from config.settings import OperationName
+
+if TYPE_CHECKING:
+    from config.settings import OperationName
 
 
 def provision(
@@ -53,7 +55,7 @@ def provision(
 
 def _operations(words: Sequence[str] | None) -> frozenset[OperationName] | None:
     from config.problems import nearest
-    from config.settings import SWITCHABLE
+    from config.settings import SWITCHABLE, OperationName
 
     if not words:
         return None

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 import typer
 
 from cli.output import Output
-from config.settings import Settings
 
 if TYPE_CHECKING:
-    # Loading it takes a second that `--help` does not have.
+    # Loading these takes time that `--help` does not have.
+    from config.settings import Settings
     from producers.opened import Opened
 
 T = TypeVar("T")

@@ -23,7 +23,6 @@ from cli.session import (
     TimeoutOption,
     opened,
 )
-from config.settings import OperationName, Trigger
 
 POLL_SECONDS = 0.2
 
@@ -67,6 +66,7 @@ def sync(
 async def sync_one(
     session: Session, all_of_it: Any, name: str, timeout: float, *, verify: bool, wait: bool
 ) -> tuple[dict[str, Any], int]:
+    from config.settings import Trigger
     from producers.sweep import look_again
     from producers.verify import Verification
     from state.processes import Processes
@@ -232,7 +232,7 @@ async def _dry_run(all_of_it: Any, name: str) -> tuple[dict[str, Any], int]:
             "detail": each.detail,
         }
         for each in planned
-        if each.operation is not OperationName.NONE or each.situation in _REFUSED
+        if each.operation.value != "none" or each.situation in _REFUSED
     ]
     document = {
         "target": name,
