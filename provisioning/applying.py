@@ -78,8 +78,7 @@ class Applying:
     async def _create(self) -> Result:
         desired = self._desired()
         sent = {**desired.attributes, **desired.on_create}
-        if not await self.linking.doubt_create(desired.attributes):
-            raise Transient("another worker made this user's account at the same moment")
+        await self.linking.doubt_create(desired.attributes)
         self._still_ours()
         account = await self.ports.target.create(new_resource(desired))
         detail = await self._note_rewritten(sent, account)

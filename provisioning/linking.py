@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from provisioning.diff import digest, digests
-from provisioning.errors import Permanent
+from provisioning.errors import Permanent, ProvisioningError, Transient
 from provisioning.model import Link, Presence, RemoteUser, Source
 from provisioning.ports import Links
 
@@ -14,7 +14,12 @@ _NO_ACCOUNT = Link(scim_id="", version=None, fingerprint="", digests={}, active=
 
 
 class Linking:
-    """What is known of one user's account, and writing it down. key: the digest key."""
+    """What is known of one user's account, and writing it down. key: the digest key.
+
+    Nothing here overwrites a link to an account that this worker does not know of: a Redis that was emptied, or a lease
+    that ran out, may have given the same user to another worker. Everything raises Transient then, and Permanent when the
+    account is another user's.
+    """
 
     def __init__(self, links: Links, source: Source, key: bytes, link: Link | None) -> None:
         self.link = link
@@ -29,38 +34,33 @@ class Linking:
     async def doubt(self, paths: Iterable[str]) -> None:
         """Before an update: what it is about to change is in doubt until its answer is there."""
         if self.link is not None:
-            await self._links.put(self.user, self.link.doubting(paths))
+            await self._put(self.link.doubting(paths))
 
-    async def doubt_create(self, paths: Iterable[str]) -> bool:
-        """Before a create: an account may be there that nobody has been told of. False, and nothing written, when another
-        worker has made one since the link was read: that link must not be lost.
-        """
-        return await self._links.put(self.user, _NO_ACCOUNT.doubting(paths), made=True)
+    async def doubt_create(self, paths: Iterable[str]) -> None:
+        """Before a create: an account may be there that nobody has been told of."""
+        await self._put(_NO_ACCOUNT.doubting(paths))
 
     async def claim(self, account: RemoteUser) -> None:
         """Takes an account found by matching for this user before anything is sent to it, so that two users can
-        never take the same one. A former user's claim is given up first: `plan` has allowed that. Raises Permanent.
+        never take the same one. A former user's claim is given up first: `plan` has allowed that.
         """
         owner = await self._links.owner(account.scim_id)
         if owner is not None and owner != self.user:
-            await self._links.drop(owner)
+            await self._links.drop(owner, account.scim_id)
         # What an unanswered create may have set stays known as ours.
         doubts = self.link.digests if self.link else {}
         claim = Link(account.scim_id, account.version, fingerprint="", digests=doubts, active=account.active)
-        if not await self._links.put(self.user, claim):
-            raise Permanent(f"account {account.scim_id} was taken by another Drupal user at the same moment")
+        await self._put(claim)
         self.link = claim
 
     async def remember(self, scim_id: str, version: str | None, *, active: bool) -> None:
-        """The account is as it should be. Raises Permanent."""
+        """The account is as it should be."""
         await self._put(
             Link(scim_id, version, self._source.fingerprint, self._digests(active=active), active)
         )
 
     async def remember_part(self, scim_id: str, version: str | None, kept: Sequence[str]) -> None:
-        """As it should be but for `kept`: attributes that stay on the account though the user has no value any more.
-        Raises Permanent.
-        """
+        """As it should be but for `kept`: attributes that stay on the account though the user has no value any more."""
         before = self.link.digests if self.link else {}
         left = {path: before[path] for path in kept if path in before}
         await self._put(Link(scim_id, version, "", {**self._digests(active=True), **left}, active=True))
@@ -69,23 +69,32 @@ class Linking:
         """Of an account just made. False, and nothing written, when it cannot be this user's."""
         digests_now = self._digests(active=account.active)
         link = Link(account.scim_id, account.version, self._source.fingerprint, digests_now, account.active)
-        return await self._links.put(self.user, link, made=True)
+        return await self._links.put(self.user, link)
 
     async def remember_absence(self) -> None:
         """Of a user who is there but rightly without an account, so that a full sync need not look again."""
         if self._source.presence is Presence.GONE:
-            await self._links.drop(self.user)
+            await self.forget()
             return
-        await self._links.put(self.user, replace(_NO_ACCOUNT, fingerprint=self._source.fingerprint))
+        await self._put(replace(_NO_ACCOUNT, fingerprint=self._source.fingerprint))
 
     async def forget(self) -> None:
-        """404 for the id we knew: the link is stale."""
-        await self._links.drop(self.user)
+        """The account is not there any more, or nobody's business."""
+        if not await self._links.drop(self.user, self._known_id):
+            raise _moved()
         self.link = None
 
+    @property
+    def _known_id(self) -> str:
+        return self.link.scim_id if self.link else ""
+
     async def _put(self, link: Link) -> None:
-        if not await self._links.put(self.user, link):
-            raise taken(link.scim_id)
+        if not await self._links.put(self.user, link, instead_of=self._known_id):
+            raise await self._refused(link)
+
+    async def _refused(self, link: Link) -> ProvisioningError:
+        owner = await self._links.owner(link.scim_id) if link.has_account else None
+        return _moved() if owner in {None, self.user} else taken(link.scim_id)
 
     def _digests(self, *, active: bool) -> Mapping[str, str]:
         """Digests of what the account holds now: all that is mapped for a user in scope; for one who left, what
@@ -96,6 +105,10 @@ class Linking:
             return digests(self._source.desired, self._key)
         before = self.link.digests if self.link else {}
         return {**before, "active": digest(active, self._key)} if before else {}
+
+
+def _moved() -> Transient:
+    return Transient("another worker has linked this user to another account meanwhile")
 
 
 def taken(scim_id: str) -> Permanent:

@@ -92,12 +92,13 @@ class Links(Protocol):
 
     async def get_many(self, users: Sequence[str]) -> Mapping[str, Link]: ...
 
-    async def put(self, user: str, link: Link, *, made: bool = False) -> bool:
-        """Writes a link and claims its scim_id for this user. False, and nothing written, when another user has it, or,
-        of an account just made or about to be, when this user has another one.
+    async def put(self, user: str, link: Link, *, instead_of: str = "") -> bool:
+        """Writes a link and claims its scim_id for this user. False, and nothing written, when another user has it, or
+        this user is linked to any account but link.scim_id and instead_of: another worker was here meanwhile.
         """
 
-    async def drop(self, user: str) -> None: ...
+    async def drop(self, user: str, scim_id: str) -> bool:
+        """False, and nothing dropped, when the user is linked to any account but scim_id."""
 
     async def owner(self, scim_id: str) -> str | None:
         """The uuid of the user linked to an account."""

@@ -16,8 +16,8 @@ from provisioning.model import Link
 from state.client import Redis
 from state.keys import DIGEST_KEY, key
 
-# ARGV: user, scim id or '', link, '1' for an account just made. Refuses an account that is another user's, and an account
-# just made for a user who has another; gives up the user's former account.
+# ARGV: user, scim id or '', link, the scim id it takes the place of or ''. Refuses an account that is another user's, and
+# to overwrite a link to any other account; gives up the user's former account.
 _PUT = """
 local links, owners = KEYS[1], KEYS[2]
 local user, scim_id, link = ARGV[1], ARGV[2], ARGV[3]
@@ -28,17 +28,19 @@ end
 local before = redis.call('HGET', links, user)
 if before then
   local old = string.match(before, '^[^\\t]*')
-  if ARGV[4] == '1' and old ~= '' and old ~= scim_id then return 0 end
+  if old ~= '' and old ~= scim_id and old ~= ARGV[4] then return 0 end
   if old ~= '' and old ~= scim_id and redis.call('HGET', owners, old) == user then redis.call('HDEL', owners, old) end
 end
 redis.call('HSET', links, user, link)
 if scim_id ~= '' then redis.call('HSET', owners, scim_id, user) end
 return 1
 """
+# ARGV: user, scim id or ''. Refuses to drop a link to any other account.
 _DROP = """
 local before = redis.call('HGET', KEYS[1], ARGV[1])
 if before then
   local old = string.match(before, '^[^\\t]*')
+  if old ~= '' and old ~= ARGV[2] then return 0 end
   if redis.call('HGET', KEYS[2], old) == ARGV[1] then redis.call('HDEL', KEYS[2], old) end
   redis.call('HDEL', KEYS[1], ARGV[1])
 end
@@ -62,12 +64,12 @@ class LinkStore:
         found = await self._redis.hmget(self._links, list(users))
         return {user: self._decode(raw) for user, raw in zip(users, found, strict=True) if raw is not None}
 
-    async def put(self, user: str, link: Link, *, made: bool = False) -> bool:
-        arguments = [user, link.scim_id, self._encode(link), "1" if made else "0"]
+    async def put(self, user: str, link: Link, *, instead_of: str = "") -> bool:
+        arguments = [user, link.scim_id, self._encode(link), instead_of]
         return bool(await self._put(keys=[self._links, self._owners], args=arguments))
 
-    async def drop(self, user: str) -> None:
-        await self._drop(keys=[self._links, self._owners], args=[user])
+    async def drop(self, user: str, scim_id: str) -> bool:
+        return bool(await self._drop(keys=[self._links, self._owners], args=[user, scim_id]))
 
     async def owner(self, scim_id: str) -> str | None:
         owner: str | None = await self._redis.hget(self._owners, scim_id)

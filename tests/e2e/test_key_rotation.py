@@ -28,7 +28,12 @@ def test_a_new_digest_key_sends_everybody_once(tmp_path):
         key = client.get("scimpipe:key")
         assert client.delete("scimpipe:key") == 1
         again = running.run("sync")
-        assert (again["outcome"], again["updated"], again["created"], again["deleted"]) == ("done", made, 0, 0)
+        assert (again["outcome"], again["updated"], again["created"], again["deleted"]) == (
+            "done",
+            made,
+            0,
+            0,
+        )
         assert client.get("scimpipe:key") not in {None, key}
         client.close()
         assert running.accounts("main").keys() == before.keys()

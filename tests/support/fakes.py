@@ -214,18 +214,22 @@ class FakeLinks:
     async def get_many(self, users: Sequence[str]) -> Mapping[str, Link]:
         return {user: self.links[user] for user in users if user in self.links}
 
-    async def put(self, user: str, link: Link, *, made: bool = False) -> bool:
+    async def put(self, user: str, link: Link, *, instead_of: str = "") -> bool:
         await pause()
         before = self.links.get(user)
-        if made and before is not None and before.has_account and before.scim_id != link.scim_id:
+        if before is not None and before.scim_id not in {"", link.scim_id, instead_of}:
             return False
         if link.scim_id and await self.owner(link.scim_id) not in {None, user}:
             return False
         self.links[user] = link
         return True
 
-    async def drop(self, user: str) -> None:
+    async def drop(self, user: str, scim_id: str) -> bool:
+        before = self.links.get(user)
+        if before is not None and before.scim_id not in {"", scim_id}:
+            return False
         self.links.pop(user, None)
+        return True
 
     async def owner(self, scim_id: str) -> str | None:
         return next((user for user, link in self.links.items() if link.scim_id == scim_id), None)

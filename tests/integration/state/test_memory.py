@@ -36,9 +36,14 @@ def test_an_account_belongs_to_one_user(redis_url):
         links = LinkStore(client, "acme", LINK.digests)
         assert await links.put("u", LINK)
         assert not await links.put("v", LINK)
-        assert await links.put("u", Link("id-2", None, "f", {}))
+        # Whoever does not know of the account a user has overwrites and drops nothing.
+        assert not await links.put("u", Link("id-2", None, "f", {}))
+        assert not await links.put("u", Link("", None, "f", {}))
+        assert not await links.drop("u", "")
+        assert await links.put("u", Link("id-2", None, "f", {}), instead_of="id-1")
         assert await links.put("v", LINK)
-        await links.drop("u")
+        assert not await links.drop("u", "id-1")
+        assert await links.drop("u", "id-2")
         assert await links.owner("id-2") is None
         assert await links.count() == 1
 

@@ -365,6 +365,20 @@ def test_an_account_made_by_another_worker_meanwhile_keeps_its_link(world):
     assert world.links.links[ANNA].has_account
 
 
+def test_an_account_made_by_another_worker_meanwhile_is_not_forgotten_when_its_user_has_left(world):
+    """Else the account would stay active, and nothing would ever look at it again."""
+    world.site.edit(ANNA, status=False)
+
+    def other_worker(verb):
+        if verb == "find" and not world.links.links:
+            world.links.links[ANNA] = Link(world.target.has(userName="anna"), None, "", {})
+
+    world.target.before = other_worker
+    assert world.run(ANNA).outcome is OutcomeName.PENDING
+    assert world.run(ANNA, attempt=2).operation is OperationName.DEACTIVATE
+    assert [account["active"] for account in world.target.accounts.values()] == [False]
+
+
 def test_a_leaver_whose_account_somebody_else_changed_is_removed_all_the_same(world):
     world.run(ANNA)
     (scim_id,) = world.target.accounts
