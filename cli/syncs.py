@@ -96,6 +96,7 @@ async def sync_one(
                 "accounts": found.accounts,
                 "drifted": list(found.drifted),
                 "missing": list(found.missing),
+                "unlinked": list(found.unlinked),
                 "orphans": found.orphans,
                 "orphans_held": found.held,
                 "rewritten": sorted(await state.rewritten.names()),
@@ -191,9 +192,10 @@ def show_sync(session: Session, document: Mapping[str, Any]) -> None:
     session.output.say(f"{document['target']}: {document['outcome']}", "bold")
     session.output.say("  " + ", ".join(words))
     if verified:
-        drifted, missing = len(verified["drifted"]), len(verified["missing"])
+        drifted, missing, unlinked = (len(verified[name]) for name in ("drifted", "missing", "unlinked"))
         session.output.say(
             f"  target has {verified['accounts']} accounts: {drifted} drifted, {missing} missing, "
+            f"{unlinked} not linked to their user, "
             f"{verified['orphans']} orphans ({verified['orphans_held']} put on hold)"
         )
         if verified["rewritten"]:

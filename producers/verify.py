@@ -1,7 +1,9 @@
 """`sync --verify`: reads the target as well, so that drift is repaired and orphans are put before a person.
 
 It changes nothing on the target. A link whose account has drifted forgets what it knew; the full sync that follows
-submits such users, and the worker reads the account and compares. Orphans are held (DESIGN 5.4).
+submits such users, and the worker reads the account and compares. So it does for a user with an account that is not the
+one linked: whoever has left is removed there, too, and two accounts of one user become a dead letter. Orphans are held
+(DESIGN 5.4).
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ READ = 500
 @dataclass(frozen=True, slots=True)
 class Verified:
     """accounts: how many the target has. drifted: users whose account is not as it was left. missing: users whose
-    account is gone. orphans: accounts with an externalId that no Drupal user has; held: those of them put before a
+    account is gone. unlinked: users with an account they are not linked to. orphans: accounts with an externalId that no Drupal user has; held: those of them put before a
     person now.
     """
 
     accounts: int
     drifted: tuple[str, ...]
     missing: tuple[str, ...]
+    unlinked: tuple[str, ...]
     orphans: int
     held: int
 
@@ -50,7 +53,8 @@ class Verification:
     async def run(self) -> Verified:
         await self.reader.verify()
         accounts = [account async for page in self.target.listing() for account in page]
-        links = await self._links()
+        by_user = await self._links()
+        links = {link.scim_id: (user, link) for user, link in by_user.items() if link.has_account}
         drifted: list[str] = []
         strangers: dict[str, RemoteUser] = {}
         for start in range(0, len(accounts), READ):
@@ -63,20 +67,28 @@ class Verification:
             }
         listed = {account.scim_id for account in accounts}
         missing = [user for scim_id, (user, _) in links.items() if scim_id not in listed]
-        by_user = dict(links.values())
         for user in [*drifted, *missing]:
             link = replace(by_user[user], version=None)
             await self.state.links.put(user, link.doubting(link.digests))
         orphans = await self._orphans(strangers)
         held = await self._hold(orphans)
-        return Verified(len(accounts), tuple(drifted), tuple(missing), len(orphans), held)
+        unlinked = await self._forget([each for each in strangers if each not in orphans], by_user)
+        return Verified(len(accounts), tuple(drifted), tuple(missing), unlinked, len(orphans), held)
 
-    async def _links(self) -> Mapping[str, tuple[str, Link]]:
-        """SCIM id -> user and link."""
-        found: dict[str, tuple[str, Link]] = {}
+    async def _links(self) -> Mapping[str, Link]:
+        found: dict[str, Link] = {}
         async for page in self.state.links.scan():
-            found |= {link.scim_id: (user, link) for user, link in page.items() if link.has_account}
+            found |= page
         return found
+
+    async def _forget(self, users: Sequence[str], links: Mapping[str, Link]) -> tuple[str, ...]:
+        """Users who have an account they are not linked to are matched anew, but those who are just being made one."""
+        if not self.compiled.external_id_is_uuid:
+            return ()
+        known = {user: links[user] for user in users if user in links and not links[user].in_doubt}
+        for user, link in known.items():
+            await self.state.links.drop(user, link.scim_id)
+        return tuple(known)
 
     async def _drifted(
         self, page: Sequence[RemoteUser], links: Mapping[str, tuple[str, Link]]

@@ -273,6 +273,34 @@ def test_drift_is_repaired_and_orphans_wait_for_a_person(world):
     world.until(lambda: orphan not in world.accounts("main"))
 
 
+def accounts_of(world, uuid):
+    resources = world.resources("main")
+    return [
+        (each["userName"], each.get("active", True)) for each in resources if each.get("externalId") == uuid
+    ]
+
+
+def test_verify_finds_accounts_nobody_remembers(world):
+    """After Redis was lost in the middle of a create: one of a user who was blocked meanwhile, and a second one."""
+    blocked = world.site.add_user("blocked", "blocked@example.test", status=False)
+    double = world.site.add_user("double", "double@example.test")
+    world.run("provision", blocked, double)
+    body = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "active": True}
+    world.http("POST", "main", "/Users", json={**body, "userName": "blocked", "externalId": blocked})
+    made = {**body, "userName": "former name", "externalId": double}
+    second = world.http("POST", "main", "/Users", json=made).json()["id"]
+    result = world.run("sync", "--verify", code=None)
+    assert {blocked, double} <= set(result["verified"]["unlinked"])
+    assert accounts_of(world, blocked) == [("blocked", False)]
+    (letter,) = (each for each in world.run("dead-letters", "list") if each["user"] == double)
+    assert "2 accounts on the target" in letter["detail"]
+    world.http("DELETE", "main", f"/Users/{second}")
+    world.run("dead-letters", "retry", double)
+    world.until(lambda: world.run("status")["targets"]["main"]["pending"] == 0)
+    assert accounts_of(world, double) == [("double", True)]
+    assert [each["user"] for each in world.run("dead-letters", "list") if each["user"] == double] == []
+
+
 def test_losing_redis_doubles_nobody_and_writes_nothing(world):
     world.run("sync", code=None)
     world.until(lambda: world.run("status")["targets"]["main"]["pending"] == 0)

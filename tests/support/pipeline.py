@@ -92,18 +92,21 @@ class Pipeline:
         return json.loads(done.stdout)
 
     def accounts(self, target: str) -> dict[str, dict[str, Any]]:
-        """What exists on the target, by externalId (else userName), read without any code of ours."""
+        """What exists on the target, by externalId (else userName)."""
         found: dict[str, dict[str, Any]] = {}
-        start = 1
+        for resource in self.resources(target):
+            key = resource.get("externalId") or resource["userName"]
+            assert key not in found, f"two accounts for {key}"
+            found[key] = resource
+        return found
+
+    def resources(self, target: str) -> list[dict[str, Any]]:
+        """What exists on the target, read without any code of ours."""
+        found: list[dict[str, Any]] = []
         while True:
-            page = self.http("GET", target, f"/Users?startIndex={start}&count=500").json()
-            resources = page.get("Resources") or []
-            for resource in resources:
-                key = resource.get("externalId") or resource["userName"]
-                assert key not in found, f"two accounts for {key}"
-                found[key] = resource
-            start += len(resources)
-            if not resources or start > page["totalResults"]:
+            page = self.http("GET", target, f"/Users?startIndex={len(found) + 1}&count=500").json()
+            found += page.get("Resources") or []
+            if not page.get("Resources") or len(found) >= page["totalResults"]:
                 return found
 
     def http(self, method: str, target: str, path: str, **options: Any) -> httpx.Response:
