@@ -151,15 +151,7 @@ class World:
     def settle(self, scenario: str, seconds: float = 120) -> None:
         """Faults off, one more sync, nothing left to do; then everything is judged."""
         letters = self.running.run("dead-letters", "list", code=None)
-        self.proxy.calm()
-        deadline = time.monotonic() + seconds
-        while True:
-            self.sync()
-            status = self.running.run("status")["targets"]["main"]
-            if (status["pending"], status["running"], status["health"]) == (0, 0, "ok"):
-                break
-            assert time.monotonic() < deadline, (status, self._log())
-            time.sleep(0.3)
+        self._come_to_rest(seconds)
         last = self.sync()
         violations = [
             *self._target_violations(),
@@ -175,12 +167,23 @@ class World:
         self.report.add(scenario, len(self.there()), faults, violations)
         assert not violations, (scenario, violations[:10], self._log())
 
+    def _come_to_rest(self, seconds: float) -> None:
+        self.proxy.calm()
+        deadline = time.monotonic() + seconds
+        while True:
+            self.sync()
+            status = self.running.run("status")["targets"]["main"]
+            if (status["pending"], status["running"], status["health"]) == (0, 0, "ok"):
+                return
+            assert time.monotonic() < deadline, (status, self._log())
+            time.sleep(0.3)
+
     def settle_orphans(self, scenario: str, seconds: float = 120) -> None:
         """After links were lost, as docs/operations.md has it: `sync --verify`; accounts of users deleted meanwhile are held,
         and a person approves; where a lost create and a rename made two accounts, a dead letter says so, and a person
         removes one.
         """
-        self.proxy.calm()
+        self._come_to_rest(seconds)
         deadline = time.monotonic() + seconds
         while True:
             self.running.run("sync", "--verify", "--timeout", "20", code=None)
