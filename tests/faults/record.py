@@ -14,6 +14,9 @@ from urllib.parse import unquote
 _FILTER = re.compile(r'externalId eq "([^"]+)"')
 
 
+TAKE_BACK_SECONDS = 30.0
+
+
 @dataclass
 class Exchange:
     """Times are Unix seconds. user: externalId, None where it is not known. fault: None for none. reached: whether the
@@ -75,10 +78,12 @@ class Record:
         return [each for each in self.exchanges if each.removal and not self._taken_back(each)]
 
     def _taken_back(self, exchange: Exchange) -> bool:
-        """An account that was made a moment ago, of a user who has another: nobody's access ended with it."""
+        """An account that was made a moment ago, of a user who has another: nobody's access ended with it. The moment
+        includes the wait for a turn to send.
+        """
         scim_id = unquote(exchange.path.rpartition("/")[2])
         others = [other for other, user in self.owners.items() if user == exchange.user and other != scim_id]
-        return bool(others) and exchange.began - self.created_at.get(scim_id, 0) < 5
+        return bool(others) and exchange.began - self.created_at.get(scim_id, 0) < TAKE_BACK_SECONDS
 
     def statuses(self, user: str) -> set[int]:
         return {each.status for each in self.exchanges if each.user == user and each.status}

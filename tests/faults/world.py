@@ -258,7 +258,10 @@ class World:
         for each in self.proxy.record.removals():
             someone = self.people.get(each.user or "")
             if someone is None or not someone.may_be_removed(each.began, each.ended or time.time()):
-                found.append(f"{each.user}: {each.removal} at {each.began:.1f}, who had not left")
+                others = [other for other, user in self.proxy.record.owners.items() if user == each.user]
+                found.append(
+                    f"{each.user}: {each.removal} of {each.path} at {each.began:.1f}, who had not left; has {others}"
+                )
         return found
 
     def _letter_violations(self, letters: list[dict[str, Any]]) -> list[str]:
