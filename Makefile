@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test faults lint format docs lock audit clean
+.PHONY: install demo test faults bench lint format docs lock audit clean
 
 install: $(VENV)/.installed
 
@@ -37,6 +37,10 @@ test: install lint
 # The whole fault suite (docs/reliability.md): under 15 minutes on 2 cores. A short form is part of `make test`.
 faults: install
 	FAULTS=full $(BIN)/pytest -v -n 4 --dist load --maxschedchunk 1 tests/faults
+
+# Measures, beside bare loops in the same run, and writes bench/RESULTS.md.
+bench: install
+	$(BIN)/python -m bench
 
 # Generated pages: docs/configuration.md from the settings models.
 docs: install

@@ -1,38 +1,35 @@
 """Bare loops, the baselines: nothing but the requests, or nothing but the reading, with the same libraries.
 
-python -m bench.bare create BASE_URL SITE CONCURRENCY   posts the same ready-made bodies as scimpipe does
+python -m bench.bare create SITE CONCURRENCY BASE_URL   posts the same ready-made bodies as scimpipe does
 python -m bench.bare read SITE                          selects and fetches the same columns as a full sync does
-Prints {"count", "seconds", "megabytes"} as JSON.
+Prints {"count", "seconds"} as JSON.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import uvloop
+from sqlalchemy import create_engine, text
 
+from bench.place import MAPPING
 from config.settings import DrupalDatabaseSettings, MappedValue, TargetSettings
 from drupal.opening import open_reader
 from provisioning.mapping import compile_target, new_resource
 from scim.transport import open_http
 
-MAPPING = {
-    "userName": "name",
-    "externalId": "uuid",
-    "active": "status",
-    "displayName": "name",
-    "name.givenName": "field_first_name",
-    "name.familyName": "field_last_name",
-    'emails[type eq "work"].value': "mail | lower",
-    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department": "field_department",
-    "userType": "'staff' if 'editor' in roles else 'member'",
-}
+PAGE = 1000
+BASE = """
+SELECT u.uid, u.uuid, d.langcode, d.name, d.mail, d.timezone, d.status, d.created, d.changed, d.access, d.login
+FROM users u JOIN users_field_data d ON d.uid = u.uid AND d.default_langcode = 1
+WHERE u.uid > :after ORDER BY u.uid LIMIT :page
+"""
+FIELDS = ("field_first_name", "field_last_name", "field_department")
 
 
 async def bodies(site: str) -> list[bytes]:
@@ -49,7 +46,7 @@ async def bodies(site: str) -> list[bytes]:
     return made
 
 
-async def create(base_url: str, site: str, concurrency: str) -> tuple[int, float]:
+async def create(site: str, concurrency: str, base_url: str) -> tuple[int, float]:
     ready = await bodies(site)
     headers = {"Authorization": "Bearer bench", "Content-Type": "application/scim+json"}
     turns = iter(ready)
@@ -67,13 +64,29 @@ async def create(base_url: str, site: str, concurrency: str) -> tuple[int, float
         return len(ready), time.perf_counter() - began
 
 
-COMMANDS: dict[str, Any] = {"create": create}
+async def read(site: str) -> tuple[int, float]:
+    """Page by page, as the reader does; the rows are fetched and thrown away."""
+    began, count, after = time.perf_counter(), 0, 0
+    with create_engine(site).connect() as connection:
+        while rows := connection.execute(text(BASE), {"after": after, "page": PAGE}).all():
+            bounds = {"first": rows[0].uid, "last": rows[-1].uid}
+            for table, column in (
+                ("roles", "roles_target_id"),
+                *((name, f"{name}_value") for name in FIELDS),
+            ):
+                query = f"SELECT entity_id, delta, {column} FROM user__{table} WHERE entity_id BETWEEN :first AND :last"
+                connection.execute(text(query), bounds).all()
+            count += len(rows)
+            after = rows[-1].uid
+    return count, time.perf_counter() - began
+
+
+COMMANDS: dict[str, Any] = {"create": create, "read": read}
 
 
 def main(arguments: Sequence[str]) -> None:
     count, seconds = uvloop.run(COMMANDS[arguments[0]](*arguments[1:]))
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"count": count, "seconds": seconds, "megabytes": megabytes}))
+    print(json.dumps({"count": count, "seconds": seconds}))
 
 
 if __name__ == "__main__":

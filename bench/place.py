@@ -19,6 +19,17 @@ from cli.demo.rows import Person
 from cli.demo.site import DrupalSite
 
 ROOT = Path(__file__).parents[1]
+MAPPING = {
+    "userName": "name",
+    "externalId": "uuid",
+    "active": "status",
+    "displayName": "name",
+    "name.givenName": "field_first_name",
+    "name.familyName": "field_last_name",
+    'emails[type eq "work"].value': "mail | lower",
+    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department": "field_department",
+    "userType": "'staff' if 'editor' in roles else 'member'",
+}
 CONFIG = """
 [redis]
 url = "embedded"
@@ -31,15 +42,7 @@ token = {{ env = "BENCH_TOKEN" }}
 matching = ["externalId", "userName"]
 bulk = "{bulk}"
 [targets.bench.mapping]
-userName = "name"
-externalId = "uuid"
-active = "status"
-displayName = "name"
-'name.givenName' = "field_first_name"
-'name.familyName' = "field_last_name"
-'emails[type eq "work"].value' = "mail | lower"
-'urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department' = "field_department"
-userType = "'staff' if 'editor' in roles else 'member'"
+{mapping}
 [targets.bench.manual]
 operations = ["create", "update", "deactivate", "delete"]
 [targets.bench.automatic]
@@ -172,7 +175,12 @@ def place(
     """Starts no process of scimpipe's yet. site: the database's URL. A running command keeps the embedded Redis up."""
     folder.mkdir(parents=True, exist_ok=True)
     text = CONFIG.format(
-        site=site, base_url=base_url, concurrency=concurrency, bulk=bulk, poll_seconds=poll_seconds
+        mapping="\n".join(f"'{path}' = \"{value}\"" for path, value in MAPPING.items()),
+        site=site,
+        base_url=base_url,
+        concurrency=concurrency,
+        bulk=bulk,
+        poll_seconds=poll_seconds,
     )
     (folder / "scimpipe.toml").write_text(text, encoding="utf-8")
     made = Place(folder, base_url)
