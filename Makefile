@@ -36,7 +36,7 @@ test: install lint
 
 # The whole fault suite (docs/reliability.md): under 15 minutes on 2 cores. A short form is part of `make test`.
 faults: install
-	FAULTS=full $(BIN)/pytest -v -n 4 --dist load --maxschedchunk 1 tests/faults
+	FAULTS=full $(BIN)/pytest -v -n 5 --dist load --maxschedchunk 1 tests/faults
 
 # Measures, beside bare loops in the same run, and writes bench/RESULTS.md.
 bench: install
