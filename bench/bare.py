@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import httpx
 import uvloop
 from sqlalchemy import create_engine, text
 
@@ -21,7 +22,7 @@ from bench.place import MAPPING
 from config.settings import DrupalDatabaseSettings, MappedValue, TargetSettings
 from drupal.opening import open_reader
 from provisioning.mapping import compile_target, new_resource
-from scim.transport import open_http
+from scim.transport import open_wire, timeouts
 
 PAGE = 1000
 BASE = """
@@ -50,7 +51,7 @@ async def create(site: str, concurrency: str, base_url: str) -> tuple[int, float
     ready = await bodies(site)
     headers = {"Authorization": "Bearer bench", "Content-Type": "application/scim+json"}
     turns = iter(ready)
-    async with open_http(30, int(concurrency)) as http:
+    async with httpx.AsyncClient(transport=open_wire(int(concurrency)), timeout=timeouts(30)) as http:
 
         async def work() -> None:
             for body in turns:

@@ -92,7 +92,11 @@ class ClientCredentials:
             async with asyncio.timeout(LONGEST_SECONDS):
                 response = await self._http.send(request, stream=True, follow_redirects=False)
                 try:
-                    return response.status_code, await read_bounded(response, LARGEST_BODY)
+                    # Not aiter_bytes(), which decompresses without a bound.
+                    assert isinstance(response.stream, httpx.AsyncByteStream), "of an AsyncClient"
+                    return response.status_code, await read_bounded(
+                        response.stream, response.headers, LARGEST_BODY
+                    )
                 finally:
                     await response.aclose()
         except (*RAISED, httpx.InvalidURL):

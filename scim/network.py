@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Mapping
 
 import aiohttp
 import httpx
@@ -70,20 +70,18 @@ def network_error(error: BaseException) -> Failure:
     return kind(_WORDS[kind])
 
 
-async def read_bounded(response: httpx.Response, largest: int) -> bytes:
-    """The body, decompressed, at most `largest` bytes of it. Raises UnusableAnswer."""
-    too_large = UnusableAnswer(f"the answer is larger than {largest} bytes")
-    length = response.headers.get("content-length") or "0"
+async def read_bounded(parts: AsyncIterable[bytes], headers: Mapping[str, str], largest: int) -> bytes:
+    """The body, decompressed, at most `largest` bytes of it. headers: lower-case names. Raises UnusableAnswer."""
+    too_large = f"the answer is larger than {largest} bytes"
+    length = headers.get("content-length", "0")
     if length.isascii() and length.isdigit() and int(length[:20]) > largest:
-        raise too_large
+        raise UnusableAnswer(too_large)
     try:
-        body = Body(response.headers.get("content-encoding", ""), largest)
-        # Not aiter_bytes(), which decompresses without a bound.
-        assert isinstance(response.stream, AsyncIterable), "answers of an AsyncClient"
-        async for part in response.stream:
+        body = Body(headers.get("content-encoding", ""), largest)
+        async for part in parts:
             body.add(part)
         return body.whole()
     except BodyTooLargeError:
-        raise too_large from None
+        raise UnusableAnswer(too_large) from None
     except BodyUndecodableError:
         raise UnusableAnswer(_WORDS[UnusableAnswer]) from None

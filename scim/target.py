@@ -16,6 +16,7 @@ import httpx
 from config.settings import TargetSettings
 from provisioning.diff import merge
 from provisioning.errors import Missing, Outage, Permanent
+from provisioning.inflate import ACCEPTED
 from provisioning.model import Changes, Desired, RemotePage, RemoteUser
 from provisioning.schema import UserSchemas
 from scim.authorization import authorization
@@ -26,7 +27,7 @@ from scim.errors import BadRequest, NotSupported, NotThere, ScimError, StatusErr
 from scim.filters import contains, equals, matches
 from scim.patch import patch_body
 from scim.quirks import NO_PATCH, QuirksInMemory, QuirkStore, put_path, unfiltered
-from scim.transport import Limiter, Transport, open_http
+from scim.transport import Limiter, Transport, open_wire, timeouts
 
 # A PATCH path that one server refuses with these may still be set by PUT.
 _PATH_REFUSED = {"invalidPath", "noTarget", None}
@@ -243,6 +244,12 @@ def open_target(
     settings: TargetSettings, *, quirks: QuirkStore | None = None, limiter: Limiter | None = None
 ) -> ScimTarget:
     """Builds a target; nothing is sent yet."""
-    http = open_http(settings.limits.timeout_seconds, settings.limits.concurrency, settings.ca_file)
-    transport = Transport(settings.base_url, http, authorization(settings, http), limiter)
+    wire, timeout = (
+        open_wire(settings.limits.concurrency, settings.ca_file),
+        timeouts(settings.limits.timeout_seconds),
+    )
+    http = httpx.AsyncClient(
+        transport=wire, timeout=timeout, headers={"Accept-Encoding": ACCEPTED}, trust_env=False
+    )
+    transport = Transport(settings.base_url, wire, timeout, authorization(settings, http), limiter)
     return ScimTarget(settings, http, ScimClient(transport), quirks or QuirksInMemory())

@@ -29,6 +29,11 @@ LARGEST_BODY = 8 * 1024 * 1024
 CONNECT_SECONDS = 10.0
 REDIRECTS = 3
 USER_AGENT = "scimpipe/0.1"
+ALWAYS_SENT = {
+    "Accept": f"{MEDIA_TYPE}, application/json",
+    "Accept-Encoding": ACCEPTED,
+    "User-Agent": USER_AGENT,
+}
 
 # Requests sent in the current task, for whoever wants to know what one user cost: a list to append to.
 SENT: ContextVar[list[str] | None] = ContextVar("SENT", default=None)
@@ -61,20 +66,19 @@ class Answer:
     foreign: bool = False
 
 
-def open_http(timeout_seconds: float, connections: int, ca_file: Path | None = None) -> httpx.AsyncClient:
+def open_wire(connections: int, ca_file: Path | None = None) -> httpx.AsyncBaseTransport:
     """Httpx over aiohttp; certificates are always verified, against ca_file if there is one; cookies are not kept."""
 
     def session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=connections, ssl=_trusted(ca_file))
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
-    return httpx.AsyncClient(
-        transport=AiohttpTransport(client=session),
-        headers={"Accept-Encoding": ACCEPTED},
-        timeout=httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
-        follow_redirects=False,
-        trust_env=False,
-    )
+    return AiohttpTransport(client=session)
+
+
+def timeouts(seconds: float) -> httpx.Timeout:
+    """seconds: the longest wait for a part of an answer."""
+    return httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds))
 
 
 def _trusted(ca_file: Path | None) -> ssl.SSLContext:
@@ -86,21 +90,28 @@ def _trusted(ca_file: Path | None) -> ssl.SSLContext:
 
 
 class Transport:
-    """Requests to one base URL. requests: how many were sent."""
+    """Requests to one base URL. requests: how many were sent.
+
+    They go straight to httpx's transport: its client adds redirects, cookies and sign-in, which are not wanted here and
+    cost as much as the request itself (bench/RESULTS.md).
+    """
 
     def __init__(
         self,
         base_url: str,
-        http: httpx.AsyncClient,
+        wire: httpx.AsyncBaseTransport,
+        timeout: httpx.Timeout,
         authorization: Authorization,
         limiter: Limiter | None = None,
     ) -> None:
         self._base = base_url.rstrip("/")
-        self._http = http
+        self._wire = wire
         self._authorization = authorization
         self._limiter = limiter or Unlimited()
+        self._extensions = {"timeout": timeout.as_dict()}
         # A read timeout starts anew with every byte: an answer that trickles in needs an end as well.
-        self._whole_seconds = sum(each for each in (http.timeout.connect, http.timeout.read) if each) or None
+        self._whole_seconds = sum(each for each in (timeout.connect, timeout.read) if each) or None
+        self._urls: dict[str, httpx.URL] = {}
         self.requests = 0
 
     async def request(
@@ -124,15 +135,21 @@ class Transport:
             answer = await self._send(method, url, content, {**(headers or {}), "Authorization": credential})
         return answer
 
-    def _url(self, path: str, params: Mapping[str, str | int] | None) -> str:
+    def _url(self, path: str, params: Mapping[str, str | int] | None) -> httpx.URL:
+        if params is None and (known := self._urls.get(path)) is not None:
+            return known
         try:
-            return str(
-                httpx.URL(self._base + path, params=params) if params else httpx.URL(self._base + path)
-            )
+            url = httpx.URL(self._base + path, params=params) if params else httpx.URL(self._base + path)
         except (httpx.InvalidURL, ValueError):
             raise UnusableAnswer("the address of the request cannot be built; is base_url right?") from None
+        # Of collections, which are asked for over and over; not of each account.
+        if params is None and path.count("/") == 1:
+            self._urls[path] = url
+        return url
 
-    async def _send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> Answer:
+    async def _send(
+        self, method: str, url: httpx.URL, content: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
         for _ in range(REDIRECTS + 1):
             answer = await self._send_once(method, url, content, headers)
             if answer.status not in {301, 302, 303, 307, 308}:
@@ -140,9 +157,9 @@ class Transport:
             url = self._redirected(url, answer, method)
         raise UnusableAnswer("the target redirects in circles; is base_url right?")
 
-    def _redirected(self, url: str, answer: Answer, method: str) -> str:
+    def _redirected(self, url: httpx.URL, answer: Answer, method: str) -> httpx.URL:
         try:
-            location = urljoin(url, answer.headers.get("location", ""))
+            location = urljoin(str(url), answer.headers.get("location", ""))
             origin = urlsplit(location)[:2]
         except ValueError:
             raise UnusableAnswer("the target redirects to what is no address; is base_url right?") from None
@@ -154,16 +171,15 @@ class Transport:
             raise UnusableAnswer(
                 f"the target answered a {method} with {answer.status}, which loses it; correct base_url"
             )
-        return location
+        try:
+            return httpx.URL(location)
+        except httpx.InvalidURL:
+            raise UnusableAnswer("the target redirects to what is no address; is base_url right?") from None
 
     async def _send_once(
-        self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]
+        self, method: str, url: httpx.URL, content: bytes | None, headers: Mapping[str, str]
     ) -> Answer:
-        sent = {
-            "Accept": f"{MEDIA_TYPE}, application/json",
-            "User-Agent": USER_AGENT,
-            **headers,
-        }
+        sent = {**ALWAYS_SENT, **headers}
         if content is not None:
             sent["Content-Type"] = MEDIA_TYPE
         async with self._limiter.slot():
@@ -173,18 +189,28 @@ class Transport:
                 self.requests += 1
                 if (sent_here := SENT.get()) is not None:
                     sent_here.append(method)
-                async with (
-                    asyncio.timeout(self._whole_seconds),
-                    self._http.stream(method, url, content=content, headers=sent) as response,
-                ):
-                    raw = await read_bounded(response, LARGEST_BODY)
-                    status = response.status_code
-                    names = {name.lower(): value for name, value in response.headers.items()}
+                request = httpx.Request(
+                    method, url, headers=sent, content=content, extensions=self._extensions
+                )
+                async with asyncio.timeout(self._whole_seconds):
+                    status, names, raw = await self._exchange(request)
             except RAISED as error:
                 raise network_error(error) from None
             finally:
                 self._limiter.observed(status, time.monotonic() - started)
         return _answer(status, names, raw)
+
+    async def _exchange(self, request: httpx.Request) -> tuple[int, Mapping[str, str], bytes]:
+        response = await self._wire.handle_async_request(request)
+        assert isinstance(response.stream, httpx.AsyncByteStream), "of an asynchronous transport"
+        try:
+            names = {
+                name.decode("latin-1").lower(): value.decode("latin-1")
+                for name, value in response.headers.raw
+            }
+            return response.status_code, names, await read_bounded(response.stream, names, LARGEST_BODY)
+        finally:
+            await response.stream.aclose()
 
 
 def _encoded(body: Any) -> bytes:

@@ -29,7 +29,7 @@ from scim.errors import UnusableAnswer
 from scim.network import read_bounded
 from scim.quirks import QuirksInMemory
 from scim.target import ScimTarget
-from scim.transport import Transport
+from scim.transport import Transport, timeouts
 
 ODD = [
     "\ud800",
@@ -161,8 +161,9 @@ def test_every_byte_of_an_answer(tmp_path: Path, ask: str, oauth2: bool, given_r
         return httpx.Response(status, headers=list(fields.items()), stream=Stream(content))
 
     async def run() -> Any:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-            transport = Transport(settings.base_url, http, authorization(settings, http))
+        wire = httpx.MockTransport(answer)
+        async with httpx.AsyncClient(transport=wire) as http:
+            transport = Transport(settings.base_url, wire, timeouts(5), authorization(settings, http))
             target = ScimTarget(settings, http, ScimClient(transport), QuirksInMemory())
             with contextlib.suppress(ProvisioningError):
                 return await ASKS[ask](target)
@@ -193,7 +194,7 @@ def test_a_bomb_is_refused_before_it_goes_off():
             http.stream("GET", "https://acme.example") as response,
         ):
             with pytest.raises(UnusableAnswer, match="larger"):
-                await read_bounded(response, 1_000_000)
+                await read_bounded(response.stream, response.headers, 1_000_000)
 
     tracemalloc.start()
     try:
