@@ -88,6 +88,13 @@ def endpoint(**manners: float) -> Iterator[str]:
             process.kill()
 
 
+def bare(*arguments: str) -> float:
+    """Seconds a bare loop takes (bench.bare)."""
+    command = [sys.executable, "-m", "bench.bare", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout)["seconds"])
+
+
 def asked(url: str) -> dict[str, Any]:
     with urllib.request.urlopen(url, timeout=30) as answer:
         found: dict[str, Any] = json.loads(answer.read())
