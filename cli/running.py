@@ -72,7 +72,7 @@ def scheduler(config: ConfigOption = None) -> None:
         from config.logging import get_logger
         from producers.main import run_scheduler
 
-        await run_scheduler(session.settings, get_logger("scheduler"))
+        await run_scheduler(session.settings, get_logger())
         return DONE
 
     session.run(body, logs=True)
@@ -86,7 +86,7 @@ def changes(config: ConfigOption = None) -> None:
         from config.logging import get_logger
         from producers.main import run_changes
 
-        await run_changes(session.settings, get_logger("changes"))
+        await run_changes(session.settings, get_logger())
         return DONE
 
     session.run(body, logs=True)

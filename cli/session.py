@@ -106,7 +106,7 @@ class Session:
         except Exception as unknown:  # a traceback would show its text, which can hold values
             from config.logging import get_logger
 
-            get_logger("command").error("unexpected_error", exc_info=unknown)
+            get_logger().error("unexpected_error", exc_info=unknown)
             message, code = "an error nobody expected; please report the line above", SOME_FAILED
         self.output.error(message)
         return code
@@ -151,4 +151,4 @@ def opened(session: Session) -> AbstractAsyncContextManager[Opened]:
     from config.logging import get_logger
     from producers.opened import opened as open_all
 
-    return open_all(session.settings, get_logger("command"))
+    return open_all(session.settings, get_logger())

@@ -14,6 +14,7 @@ from state.client import Redis
 from state.entries import DeadLetter, Held, decode_result, encode_result
 from state.guard import rejection
 from state.keys import key
+from state.together import Together
 
 RESEND_MS = 30_000
 HISTORY_LENGTH = 100_000
@@ -58,6 +59,8 @@ class Ledger:
             for name in ("MARK", "CLAIM", "RENEW", "SETTLE", "HAND_BACK", "SWEEP", "AGAIN", "HURRY")
         }
 
+        self._settles: Together[tuple[Any, ...], Settled] = Together(self._settle_all)
+
     async def _run(self, script: str, *arguments: Any) -> list[str]:
         answer = await self._scripts[script](keys=[self._prefix], args=arguments)
         return list(answer) if isinstance(answer, list | tuple) else []
@@ -97,23 +100,25 @@ class Ledger:
         """Ends the work on a user: lease, dead letter or held entry, history, the run's counters and whoever waits,
         in one step. Does nothing when the lease is no longer this owner's.
         """
-        entry = json.dumps(encode_result(result))
-        answer = await self._run(
-            "SETTLE",
-            owner,
-            job.user,
-            result.outcome.value,
-            round((result.retry_after_seconds or 0) * 1000),
-            "1" if result.attempt_spent else "0",
-            entry,
-            entry if result.outcome in {OutcomeName.FAILED, OutcomeName.HELD} else "",
-            counter(result),
-            HISTORY_LENGTH,
-            RESULT_SECONDS,
-            result.requests,
+        return await self._settles.ask(
+            (
+                owner,
+                job.user,
+                result.outcome.value,
+                round((result.retry_after_seconds or 0) * 1000),
+                "1" if result.attempt_spent else "0",
+                json.dumps(encode_result(result)),
+                counter(result),
+                result.requests,
+            )
         )
-        applied, again, run = answer
-        return Settled(applied == "1", again == "1", run or None)
+
+    async def _settle_all(self, settles: Sequence[tuple[Any, ...]]) -> Sequence[Settled]:
+        arguments = [part for settle in settles for part in settle]
+        answer = await self._run("SETTLE", HISTORY_LENGTH, RESULT_SECONDS, *arguments)
+        return [
+            Settled(applied == "1", again == "1", run or None) for applied, again, run in _rows(answer, 3)
+        ]
 
     async def hand_back(self, users: Sequence[str], owner: str, delay_seconds: float = 0) -> None:
         """Back to pending, no attempt spent: shutdown, a closed gate, an outage, an unreadable source."""

@@ -15,25 +15,32 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from provisioning.model import Link
 from state.client import Redis
 from state.keys import DIGEST_KEY, key
+from state.together import Together
 
-# ARGV: user, scim id or '', link, the scim id it takes the place of or ''. Refuses an account that is another user's, and
-# to overwrite a link to any other account; gives up the user's former account.
+# ARGV: for each link user, scim id or '', link, the scim id it takes the place of or ''. Refuses an account that is another
+# user's, and to overwrite a link to any other account; gives up the user's former account. Gives 1 or 0 for each.
 _PUT = """
 local links, owners = KEYS[1], KEYS[2]
-local user, scim_id, link = ARGV[1], ARGV[2], ARGV[3]
-if scim_id ~= '' then
-  local owner = redis.call('HGET', owners, scim_id)
-  if owner and owner ~= user then return 0 end
+local function put(user, scim_id, link, instead_of)
+  if scim_id ~= '' then
+    local owner = redis.call('HGET', owners, scim_id)
+    if owner and owner ~= user then return 0 end
+  end
+  local before = redis.call('HGET', links, user)
+  if before then
+    local old = string.match(before, '^[^\\t]*')
+    if old ~= '' and old ~= scim_id then
+      if old ~= instead_of then return 0 end
+      if redis.call('HGET', owners, old) == user then redis.call('HDEL', owners, old) end
+    end
+  end
+  redis.call('HSET', links, user, link)
+  if scim_id ~= '' then redis.call('HSET', owners, scim_id, user) end
+  return 1
 end
-local before = redis.call('HGET', links, user)
-if before then
-  local old = string.match(before, '^[^\\t]*')
-  if old ~= '' and old ~= scim_id and old ~= ARGV[4] then return 0 end
-  if old ~= '' and old ~= scim_id and redis.call('HGET', owners, old) == user then redis.call('HDEL', owners, old) end
-end
-redis.call('HSET', links, user, link)
-if scim_id ~= '' then redis.call('HSET', owners, scim_id, user) end
-return 1
+local out = {}
+for i = 1, #ARGV, 4 do table.insert(out, put(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])) end
+return out
 """
 # ARGV: user, scim id or ''. Refuses to drop a link to any other account.
 _DROP = """
@@ -55,6 +62,7 @@ class LinkStore:
         self._redis = redis
         self._links, self._owners = (key(target, name) for name in ("links", "owners"))
         self._put = redis.register_script(_PUT)
+        self._puts: Together[tuple[str, ...], int] = Together(self._put_all)
         self._drop = redis.register_script(_DROP)
         self._paths = {_short(path): path for path in {*paths, "active"}}
 
@@ -65,8 +73,11 @@ class LinkStore:
         return {user: self._decode(raw) for user, raw in zip(users, found, strict=True) if raw is not None}
 
     async def put(self, user: str, link: Link, *, instead_of: str = "") -> bool:
-        arguments = [user, link.scim_id, self._encode(link), instead_of]
-        return bool(await self._put(keys=[self._links, self._owners], args=arguments))
+        return bool(await self._puts.ask((user, link.scim_id, self._encode(link), instead_of)))
+
+    async def _put_all(self, puts: Sequence[tuple[str, ...]]) -> Sequence[int]:
+        arguments = [part for put in puts for part in put]
+        return list(await self._put(keys=[self._links, self._owners], args=arguments))
 
     async def drop(self, user: str, scim_id: str) -> bool:
         return bool(await self._drop(keys=[self._links, self._owners], args=[user, scim_id]))

@@ -162,54 +162,68 @@ return out
 """
 )
 
-# ARGV: owner, user, outcome, delay_ms, attempt_spent, history entry (JSON), dead letter or held entry (JSON or ''),
-#       counter, history_length, result_seconds, requests. Gives applied, pending again, run finished (id or '').
+# ARGV: history_length, result_seconds, then for each user owner, user, outcome, delay_ms, attempt_spent, history entry (JSON;
+#       of a dead letter or a held removal also what is kept of it), counter, requests.
+# Gives applied, pending again, run finished (id or '') for each.
 SETTLE = (
     _COMMON
     + """
-local owner, user, outcome, delay = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local raw = redis.call('HGET', k('leased'), user)
-if not raw or cjson.decode(raw).o ~= owner then return {'0', '0', ''} end
-local job = cjson.decode(raw).j
-if job.r and ARGV[11] ~= '0' then redis.call('HINCRBY', k('run:' .. job.r), 'requests', ARGV[11]) end
-redis.call('XADD', k('history'), 'MAXLEN', '~', ARGV[9], '*', 'e', ARGV[6])
-if outcome == 'pending' then
-  if ARGV[5] == '1' then job.a = job.a + 1 end
-  restore(user, job, delay)
-  return {'1', '0', ''}
-end
-release(user)
-if outcome == 'failed' or outcome == 'held' then
-  local entry = cjson.decode(ARGV[7])
-  local before = redis.call('HGET', k(outcome), user)
-  entry.first = before and cjson.decode(before).first or now
-  entry.last = now
-  entry.p = job.p
-  redis.call('HSET', k(outcome), user, cjson.encode(entry))
-  redis.call('HDEL', k(outcome == 'failed' and 'held' or 'failed'), user)
-else
-  redis.call('HDEL', k('failed'), user)
-  redis.call('HDEL', k('held'), user)
-  if outcome ~= 'skipped' then redis.call('HDEL', k('rejected'), user) end
-end
-if job.p.manual then
-  redis.call('SET', k('result:' .. user), cjson.encode({g = job.g, e = ARGV[6]}), 'EX', ARGV[10])
-end
-local again = redis.call('HEXISTS', k('jobs'), user) == 1
-local finished = ''
-local function count(id)
-  if redis.call('SREM', k('run:' .. id .. ':users'), user) == 0 then return end
-  local run = k('run:' .. id)
-  redis.call('HINCRBY', run, ARGV[8], 1)
+local function finish(run)
   if redis.call('HEXISTS', run, 'scanned_all') == 1 and redis.call('SCARD', run .. ':users') == 0 then
-    if redis.call('HSETNX', run, 'finished_at', now) == 1 then finished = id end
+    return redis.call('HSETNX', run, 'finished_at', now) == 1
   end
 end
-if job.r then count(job.r) end
--- the full sync under way may wait for this user, too, though a later batch has put its name on the job
-local current = redis.call('GET', k('run'))
-if current and current ~= job.r and not again then count(current) end
-return {'1', again and '1' or '0', finished}
+local function settle(owner, user, outcome, delay, spent, history, counter, requests)
+  local raw = redis.call('HGET', k('leased'), user)
+  if not raw then return '0', '0', '' end
+  local leased = cjson.decode(raw)
+  if leased.o ~= owner then return '0', '0', '' end
+  local job = leased.j
+  if job.r and requests ~= '0' then redis.call('HINCRBY', k('run:' .. job.r), 'requests', requests) end
+  redis.call('XADD', k('history'), 'MAXLEN', '~', ARGV[1], '*', 'e', history)
+  if outcome == 'pending' then
+    if spent == '1' then job.a = job.a + 1 end
+    restore(user, job, delay)
+    return '1', '0', ''
+  end
+  release(user)
+  if outcome == 'failed' or outcome == 'held' then
+    local entry = cjson.decode(history)
+    local before = redis.call('HGET', k(outcome), user)
+    entry.first = before and cjson.decode(before).first or now
+    entry.last = now
+    entry.p = job.p
+    redis.call('HSET', k(outcome), user, cjson.encode(entry))
+    redis.call('HDEL', k(outcome == 'failed' and 'held' or 'failed'), user)
+  else
+    redis.call('HDEL', k('failed'), user)
+    redis.call('HDEL', k('held'), user)
+    if outcome ~= 'skipped' then redis.call('HDEL', k('rejected'), user) end
+  end
+  if job.p.manual then
+    redis.call('SET', k('result:' .. user), cjson.encode({g = job.g, e = history}), 'EX', ARGV[2])
+  end
+  local again = redis.call('HEXISTS', k('jobs'), user) == 1
+  local finished = ''
+  local function count(id)
+    local run = k('run:' .. id)
+    if redis.call('SREM', run .. ':users', user) == 0 then return end
+    redis.call('HINCRBY', run, counter, 1)
+    if finish(run) then finished = id end
+  end
+  if job.r then count(job.r) end
+  -- the full sync under way may wait for this user, too, though a later batch has put its name on the job
+  local current = redis.call('GET', k('run'))
+  if current and current ~= job.r and not again then count(current) end
+  return '1', again and '1' or '0', finished
+end
+local out = {}
+for i = 3, #ARGV, 8 do
+  local applied, again, run = settle(
+    ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7])
+  table.insert(out, applied); table.insert(out, again); table.insert(out, run)
+end
+return out
 """
 )
 

@@ -30,7 +30,7 @@ def boot(config: Path | None = None) -> None:
     configure(sys.__stderr__ or sys.stderr)
     try:
         settings = load(config)
-        lifecycle = Lifecycle(get_logger("worker"))
+        lifecycle = Lifecycle(get_logger())
         broker = make_broker(settings, [lifecycle, EventLoop(), CurrentMessage(), ShutdownNotifications()])
         lifecycle.runtime = Runtime(settings, broker)
     except (ConfigError, MappingError) as error:
