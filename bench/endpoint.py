@@ -20,6 +20,18 @@ from urllib.parse import parse_qs, unquote
 import uvloop
 
 BURST_SECONDS = 0.25
+# As a real one says it: userName is unique.
+SCHEMAS = json.dumps(
+    {
+        "totalResults": 1,
+        "Resources": [
+            {
+                "id": "urn:ietf:params:scim:schemas:core:2.0:User",
+                "attributes": [{"name": "userName", "type": "string", "uniqueness": "server"}],
+            }
+        ],
+    }
+).encode()
 
 
 @dataclass
@@ -74,6 +86,8 @@ class Endpoint:
                 return self._made(body)
             case "GET" if path == "/ServiceProviderConfig":
                 return 200, b"", json.dumps(self._config()).encode()
+            case "GET" if path == "/Schemas":
+                return 200, b"", SCHEMAS
             case "GET" if path == "/Users":
                 return self._listed(parse_qs(query))
             case "GET" if path.startswith("/Users/"):

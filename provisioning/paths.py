@@ -51,6 +51,11 @@ class Path:
         return "[" + " and ".join(f"{name} eq {_literal(value)}" for name, value in self.filters) + "]"
 
     @property
+    def whole(self) -> Path:
+        """The attribute that this is a part or an element of."""
+        return Path(self.schema, self.attribute)
+
+    @property
     def element(self) -> Path:
         """The path without its last part: the element or the complex value it lives in."""
         return Path(self.schema, self.attribute, self.filters)
@@ -117,7 +122,10 @@ def member(resource: Mapping[str, Any], name: str) -> str | None:
     if name in resource:
         return name
     lowered = name.lower()
-    return next((key for key in resource if key.lower() == lowered), None)
+    for key in resource:
+        if key.lower() == lowered:
+            return key
+    return None
 
 
 def get(resource: Mapping[str, Any], name: str) -> JsonValue:

@@ -63,6 +63,12 @@ class Target(Protocol):
     async def find_in_listing(self, attribute: str, value: str) -> Sequence[RemoteUser]:
         """Like find, by reading every account: for when the target's search cannot be believed."""
 
+    async def needs_look_up(self, attribute: str, value: str, *, creating: bool) -> bool:
+        """Whether an account with this value has to be looked for, of a user for whom no request was ever written down.
+        Not when the listing was read a while ago and had none; nor, creating, when the target itself refuses a second
+        one (Conflict). Without the target's word that userName is unique, every create is preceded by a look-up.
+        """
+
     async def get(self, scim_id: str) -> RemoteUser:
         """Raises Missing on 404."""
 

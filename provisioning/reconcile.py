@@ -8,10 +8,11 @@ goes round again, a few times at most; retrying later belongs to the queue (DESI
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from config.settings import OperationName, TargetSettings
+from config.settings import OperationName, TargetSettings, Trigger
 from provisioning import operations as op
 from provisioning.applying import Applying
 from provisioning.errors import (
@@ -39,10 +40,10 @@ from provisioning.plan import Candidate, Policy, plan
 from provisioning.ports import Lease, Ports
 from provisioning.reporting import Reporter
 
-ROUNDS = 5
+ROUNDS = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reconciler:
     """Reconciles the users of one target. key: the digest key. random, clock: for back-off and durations."""
 
@@ -67,7 +68,11 @@ class Reconciler:
         return replace(result, duration_ms=round((self.clock() - started) * 1000))
 
     def reporter(self, job: Job) -> Reporter:
-        return Reporter(self.settings, job, self.random)
+        return Reporter(self.settings, self._switches, job, self.random)
+
+    @cached_property
+    def _switches(self) -> Mapping[Trigger, frozenset[OperationName]]:
+        return {trigger: self.settings.operations(trigger) for trigger in Trigger}
 
     async def policy(self) -> Policy:
         return Policy(
@@ -94,7 +99,7 @@ class _Attempt:
         self.found: Sequence[Candidate] | None = None
         self.source: Source = reconciler.compiled.source(job.user, user, reconciler.key)
         self.linking = Linking(self.ports.links, self.source, reconciler.key, link)
-        self.finder = Finder(self.ports, reconciler.compiled, self.source)
+        self.finder = Finder(self.ports, reconciler.compiled, self.source, untried=link is None)
         self.applying = Applying(self.ports, self.reporter, job, self.source, self.linking, lease)
 
     async def run(self) -> Result:
@@ -127,9 +132,14 @@ class _Attempt:
             case Missing():
                 # Match again.
                 await self.linking.forget()
+                self.finder = replace(self.finder, untried=False)
                 self.found = None
             case Superseded():
                 await self._read_account()
+            case Conflict() if isinstance(decision, op.Create) and self.finder.left_out:
+                # Created without every look-up: now all of them.
+                self.finder = replace(self.finder, untried=False, left_out=False)
+                self.found = None
             case Conflict() if isinstance(decision, op.Create) and not self.found:
                 await self._look_harder(policy, surprise)
             case _:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,7 +18,7 @@ from scim.errors import (
     status_error,
 )
 from scim.filters import resource_path
-from scim.listing import PAGE, accounts_of, pages, read_account
+from scim.listing import LARGE_PAGE, PAGE, accounts_of, pages, read_account
 from scim.transport import Answer, Transport
 
 # More than one match is already one too many; a few more make the message right.
@@ -91,9 +91,20 @@ class ScimClient:
         if not isinstance(answer.body, Mapping):
             raise UnusableAnswer(_NOT_SCIM)
 
-    def listing(self, *, cursors: bool, most: int | None = None) -> AsyncIterator[list[RemoteUser]]:
-        """most: accounts a page, as the target announces it."""
-        return pages(self.transport, cursors=cursors, count=min(PAGE, most or PAGE))
+    def listing(
+        self,
+        *,
+        cursors: bool,
+        most: int | None = None,
+        attributes: Sequence[str] = (),
+        longest: int | None = None,
+    ) -> AsyncIterator[list[RemoteUser]]:
+        """most: accounts a page, as the target announces it. attributes: all that is wanted of each (RFC 7644 3.9); none:
+        whole accounts. longest: more accounts raise ListingTooLong.
+        """
+        largest = LARGE_PAGE if attributes else PAGE
+        count = min(largest, most or largest)
+        return pages(self.transport, cursors=cursors, count=count, attributes=attributes, longest=longest)
 
     async def _write(
         self, method: str, scim_id: str, body: Mapping[str, Any], version: str | None

@@ -5,6 +5,7 @@ ScimError
 |-- NoAnswer            sent, but no whole answer came: timeout, reset, truncated body
 |-- UnusableAnswer      an answer that is not SCIM: HTML, no JSON, over the size cap, a redirect elsewhere
 |-- ListingIncomplete   a listing that cannot be proven whole
+|-- ListingTooLong      a listing longer than its reader wants to read
 |-- CredentialMissing   the token could not be had: secret unset, OAuth2 token endpoint said no
 `-- StatusError         a status of RFC 7644 3.12
     |-- BadRequest 400            |-- Conflicting 409, 400 uniqueness   |-- TooManyRequests 429
@@ -62,6 +63,10 @@ class UnusableAnswer(ScimError):
 
 
 class ListingIncomplete(ScimError):
+    pass
+
+
+class ListingTooLong(ScimError):
     pass
 
 

@@ -7,15 +7,17 @@ whole raises: a listing that ends early would make people look as if they had le
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from provisioning.model import RemoteUser
-from scim.errors import ListingIncomplete, StatusError, UnusableAnswer, status_error
+from scim.errors import ListingIncomplete, ListingTooLong, StatusError, UnusableAnswer, status_error
 from scim.transport import Answer, Transport
 
 PAGE = 200
+# Of accounts that are not read whole.
+LARGE_PAGE = 1000
 # Pages of a cursor without anybody new, one after the other, before we stop believing that it leads anywhere.
 FRUITLESS_PAGES = 5
 LONGEST_ID = 2_000
@@ -69,21 +71,39 @@ class _Read:
         return list(new.values())
 
 
-async def pages(transport: Transport, *, cursors: bool, count: int = PAGE) -> AsyncIterator[list[RemoteUser]]:
-    """Every account once. Raises ListingIncomplete and what a request raises."""
+async def pages(
+    transport: Transport,
+    *,
+    cursors: bool,
+    count: int = PAGE,
+    attributes: Sequence[str] = (),
+    longest: int | None = None,
+) -> AsyncIterator[list[RemoteUser]]:
+    """Every account once. attributes: what is wanted of each, none for all. longest: the most accounts to read.
+
+    Raises ListingIncomplete, ListingTooLong and what a request raises.
+    """
     read = _Read()
     walk = _by_cursor if cursors else _by_index
-    async for new in walk(transport, count, read):
+    params: Mapping[str, str | int] = {
+        "count": count,
+        **({"attributes": ",".join(attributes)} if attributes else {}),
+    }
+    async for new in walk(transport, params, read):
+        if longest is not None and max(read.total, len(read.ids)) > longest:
+            raise ListingTooLong(f"the target lists more than {longest} users")
         if new:
             yield new
     if len(read.ids) < read.total:
         raise ListingIncomplete(f"the target says it has {read.total} users but listed {len(read.ids)}")
 
 
-async def _by_index(transport: Transport, count: int, read: _Read) -> AsyncIterator[list[RemoteUser]]:
+async def _by_index(
+    transport: Transport, params: Mapping[str, str | int], read: _Read
+) -> AsyncIterator[list[RemoteUser]]:
     start = 1
     while True:
-        answer = await _page(transport, {"count": count, "startIndex": start})
+        answer = await _page(transport, {**params, "startIndex": start})
         listed = len(accounts_of(answer))
         new = read.take(answer)
         yield new
@@ -101,10 +121,12 @@ async def _more(transport: Transport, start: int) -> bool:
     return answer.status != 400 and bool(accounts_of(_listed(answer)))
 
 
-async def _by_cursor(transport: Transport, count: int, read: _Read) -> AsyncIterator[list[RemoteUser]]:
+async def _by_cursor(
+    transport: Transport, params: Mapping[str, str | int], read: _Read
+) -> AsyncIterator[list[RemoteUser]]:
     cursor, visited, fruitless = "", {""}, 0
     while True:
-        answer = await _page(transport, {"count": count, "cursor": cursor})
+        answer = await _page(transport, {**params, "cursor": cursor})
         new = read.take(answer)
         yield new
         cursor = str(answer.body.get("nextCursor") or "")

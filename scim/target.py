@@ -8,23 +8,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
 
 from config.settings import TargetSettings
 from provisioning.diff import merge
-from provisioning.errors import Missing, Outage, Permanent
+from provisioning.errors import Missing, Outage, Permanent, ProvisioningError
 from provisioning.inflate import ACCEPTED
 from provisioning.model import Changes, Desired, RemotePage, RemoteUser
 from provisioning.schema import UserSchemas
 from scim.authorization import authorization
+from scim.census import LASTS_SECONDS, Census, take_census
 from scim.client import ScimClient
 from scim.consequences import consequence_of
 from scim.discovery import Features, read_features, read_schemas
 from scim.errors import BadRequest, NotSupported, NotThere, ScimError, StatusError, UnusableAnswer
 from scim.filters import contains, equals, matches
+from scim.listing import LARGE_PAGE
 from scim.patch import patch_body
 from scim.quirks import NO_PATCH, QuirksInMemory, QuirkStore, put_path, unfiltered
 from scim.transport import Limiter, Transport, open_wire, timeouts
@@ -34,6 +36,8 @@ _PATH_REFUSED = {"invalidPath", "noTarget", None}
 _ESCAPED = frozenset('"\\')
 ANNOUNCED_SECONDS = 3600.0
 UNANNOUNCED_SECONDS = 60.0
+# After a listing that was too long, or could not be read whole.
+NO_CENSUS_SECONDS = 60.0
 
 
 @contextmanager
@@ -58,6 +62,12 @@ class ScimTarget:
         self._features: Features | None = None
         self._features_until = 0.0
         self._reading_features = asyncio.Lock()
+        self._unique: frozenset[str] = frozenset()
+        self._unique_until = float("-inf")
+        self._reading_schemas = asyncio.Lock()
+        self._census: Census | None = None
+        self._census_until = float("-inf")
+        self._taking_census = asyncio.Lock()
         # Paths that PATCH has set: not to blame when it refuses several at once.
         self._patched: set[str] = set()
 
@@ -93,6 +103,58 @@ class ScimTarget:
         return [
             account async for page in self.listing() for account in page if matches(account, attribute, value)
         ]
+
+    async def needs_look_up(self, attribute: str, value: str, *, creating: bool) -> bool:
+        if creating and not await self._refuses_doubles("userName"):
+            return True
+        if self._census is not None and self._census.lacks(attribute, value):
+            return False
+        return not creating or not await self._refuses_doubles(attribute)
+
+    @property
+    def lacks_census(self) -> bool:
+        """Whether one might be taken now."""
+        return time.monotonic() >= self._census_until
+
+    async def take_census(self, unlinked: int) -> None:
+        """Reads the listing, where that takes fewer requests than looking for so many users one by one; what goes wrong
+        is left to those look-ups. Whoever comes meanwhile waits for it.
+        """
+        async with self._taking_census:
+            if not self.lacks_census or not await self._refuses_doubles("userName"):
+                return
+            self._census_until = time.monotonic() + NO_CENSUS_SECONDS
+            with suppress(ScimError, ProvisioningError):
+                features = await self.features()
+                page = min(LARGE_PAGE, features.max_results or LARGE_PAGE)
+                self._census = await take_census(
+                    self._client,
+                    self._settings.matching,
+                    cursors=features.cursor,
+                    page=page,
+                    longest=unlinked * page,
+                )
+                self._census_until = self._census.read_at + LASTS_SECONDS
+
+    def forget_census(self) -> None:
+        """Redis was emptied: accounts may be there that only it knew of."""
+        self._census, self._census_until = None, float("-inf")
+
+    async def _refuses_doubles(self, attribute: str) -> bool:
+        """Whether the target's schema says that a value can be there only once."""
+        async with self._reading_schemas:
+            if time.monotonic() >= self._unique_until:
+                lasts = UNANNOUNCED_SECONDS
+                self._unique = frozenset()
+                with suppress(ScimError):
+                    schemas = await read_schemas(self._client.transport)
+                    if schemas.from_target:
+                        lasts = ANNOUNCED_SECONDS
+                        self._unique = frozenset(
+                            path.lower() for path, definition in schemas.attributes() if definition.unique
+                        )
+                self._unique_until = time.monotonic() + lasts
+            return attribute.lower() in self._unique
 
     async def get(self, scim_id: str) -> RemoteUser:
         with consequences():

@@ -213,9 +213,12 @@ class Transport:
             await response.stream.aclose()
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+
+
 def _encoded(body: Any) -> bytes:
     try:
-        return json.dumps(body, ensure_ascii=False).encode()
+        return _ENCODER.encode(body).encode()
     except UnicodeEncodeError:  # half a character, which the target itself gave us: JSON can spell it
         return json.dumps(body).encode()
 

@@ -31,6 +31,8 @@ from workers.runtime import TargetWork
 
 # An unreadable source or an unreachable target is tried again after this long; a few times, then the gate closes.
 OUTAGE_SECONDS = 2.0
+# So many users of a message without a link: there may be more of them, and one listing answers for all.
+MANY = 10
 # A worker that is to end gives requests under way this long; whoever has sent none goes back at once.
 FINISH_SECONDS = 5.0
 
@@ -77,14 +79,13 @@ class Batch:
     async def _work_on(self, jobs: Sequence[Job], leases: HeldLeases) -> None:
         ids = [job.user for job in jobs]
         stop = asyncio.create_task(self._stopping.wait())
-        reading = asyncio.ensure_future(self._reader.read(ids))
+        reading = asyncio.create_task(self._read(ids))
         try:
             await asyncio.wait({reading, stop}, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
                 await self._ledger.hand_back(ids, self._owner)
                 return
-            users = reading.result()
-            links = await self._work.state.links.get_many(ids)
+            users, links = reading.result()
             tasks = {
                 asyncio.create_task(self._one(job, users, links, leases)): job.user
                 for job in await self._without_poison(jobs)
@@ -95,6 +96,14 @@ class Batch:
         finally:
             reading.cancel()
             stop.cancel()
+
+    async def _read(self, ids: Sequence[str]) -> tuple[Mapping[str, SourceUser], Mapping[str, Link]]:
+        """What Drupal says of the users and what we know of their accounts."""
+        users, links = await asyncio.gather(self._reader.read(ids), self._work.state.links.get_many(ids))
+        if self._lane == BULK and len(ids) - len(links) >= MANY and self._work.target.lacks_census:
+            pending = (await self._ledger.counts()).pending
+            await self._work.target.take_census(len(ids) + pending)
+        return users, links
 
     async def _finish(self, tasks: Mapping[asyncio.Task[None], str], stop: asyncio.Task[bool]) -> None:
         """Until everybody is done. Once the gate has closed, whoever has sent nothing goes back; once we are to stop, so
