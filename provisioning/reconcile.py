@@ -75,6 +75,15 @@ class Reconciler:
         return {trigger: self.settings.operations(trigger) for trigger in Trigger}
 
     async def policy(self) -> Policy:
+        rewritten = await self.ports.rewritten.names()
+        return (
+            self._policy
+            if rewritten == self._policy.rewritten
+            else replace(self._policy, rewritten=rewritten)
+        )
+
+    @cached_property
+    def _policy(self) -> Policy:
         return Policy(
             matching=self.settings.matching,
             adopt=self.settings.adopt,
@@ -82,7 +91,6 @@ class Reconciler:
             mapped=self.compiled.mapped,
             key=self.key,
             external_id_is_uuid=self.compiled.external_id_is_uuid,
-            rewritten=await self.ports.rewritten.names(),
         )
 
 

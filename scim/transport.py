@@ -179,9 +179,7 @@ class Transport:
     async def _send_once(
         self, method: str, url: httpx.URL, content: bytes | None, headers: Mapping[str, str]
     ) -> Answer:
-        sent = {**ALWAYS_SENT, **headers}
-        if content is not None:
-            sent["Content-Type"] = MEDIA_TYPE
+        request = self._request(method, url, content, headers)
         async with self._limiter.slot():
             started = time.monotonic()
             status: int | None = None
@@ -189,9 +187,6 @@ class Transport:
                 self.requests += 1
                 if (sent_here := SENT.get()) is not None:
                     sent_here.append(method)
-                request = httpx.Request(
-                    method, url, headers=sent, content=content, extensions=self._extensions
-                )
                 async with asyncio.timeout(self._whole_seconds):
                     status, names, raw = await self._exchange(request)
             except RAISED as error:
@@ -199,6 +194,18 @@ class Transport:
             finally:
                 self._limiter.observed(status, time.monotonic() - started)
         return _answer(status, names, raw)
+
+    def _request(
+        self, method: str, url: httpx.URL, content: bytes | None, headers: Mapping[str, str]
+    ) -> httpx.Request:
+        """From a stream, to which httpx adds nothing: aiohttp adds Host and Content-Length itself."""
+        sent = {**ALWAYS_SENT, **headers}
+        if content is not None:
+            sent["Content-Type"] = MEDIA_TYPE
+        stream = httpx.ByteStream(content or b"")
+        request = httpx.Request(method, url, headers=sent, stream=stream, extensions=self._extensions)
+        request.read()
+        return request
 
     async def _exchange(self, request: httpx.Request) -> tuple[int, Mapping[str, str], bytes]:
         response = await self._wire.handle_async_request(request)

@@ -59,7 +59,7 @@ class Ledger:
             for name in ("MARK", "CLAIM", "RENEW", "SETTLE", "HAND_BACK", "SWEEP", "AGAIN", "HURRY")
         }
 
-        self._settles: Together[tuple[Any, ...], Settled] = Together(self._settle_all)
+        self._settles: Together[tuple[str, ...], Settled] = Together(self._settle_all)
 
     async def _run(self, script: str, *arguments: Any) -> list[str]:
         answer = await self._scripts[script](keys=[self._prefix], args=arguments)
@@ -105,16 +105,16 @@ class Ledger:
                 owner,
                 job.user,
                 result.outcome.value,
-                round((result.retry_after_seconds or 0) * 1000),
+                str(round((result.retry_after_seconds or 0) * 1000)),
                 "1" if result.attempt_spent else "0",
                 json.dumps(encode_result(result)),
                 counter(result),
-                result.requests,
+                str(result.requests),
             )
         )
 
-    async def _settle_all(self, settles: Sequence[tuple[Any, ...]]) -> Sequence[Settled]:
-        arguments = [part for settle in settles for part in settle]
+    async def _settle_all(self, settles: Sequence[tuple[str, ...]]) -> Sequence[Settled]:
+        arguments = [part.encode() for settle in settles for part in settle]
         answer = await self._run("SETTLE", HISTORY_LENGTH, RESULT_SECONDS, *arguments)
         return [
             Settled(applied == "1", again == "1", run or None) for applied, again, run in _rows(answer, 3)

@@ -76,7 +76,8 @@ class LinkStore:
         return bool(await self._puts.ask((user, link.scim_id, self._encode(link), instead_of)))
 
     async def _put_all(self, puts: Sequence[tuple[str, ...]]) -> Sequence[int]:
-        arguments = [part for put in puts for part in put]
+        # As bytes: redis-py looks at everything else several times over.
+        arguments = [part.encode() for put in puts for part in put]
         return list(await self._put(keys=[self._links, self._owners], args=arguments))
 
     async def drop(self, user: str, scim_id: str) -> bool:
