@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, unquote
 import uvloop
 
 BURST_SECONDS = 0.25
+LIST = b'{"schemas": ["urn:ietf:params:scim:api:messages:2.0:ListResponse"], "totalResults": %d, "Resources": [%s]}'
 # As a real one says it: userName is unique.
 SCHEMAS = json.dumps(
     {
@@ -135,7 +136,7 @@ class Endpoint:
             start, count = int(query.get("startIndex", ["1"])[0]), int(query.get("count", ["100"])[0])
             found = [self.accounts[str(n)] for n in range(start, min(start + count, len(self.accounts) + 1))]
             total = len(self.accounts)
-        return 200, b"", b'{"totalResults": %d, "Resources": [%s]}' % (total, b",".join(found))
+        return 200, b"", LIST % (total, b",".join(found))
 
     def _config(self) -> dict[str, Any]:
         bulk = {

@@ -1,21 +1,26 @@
 """Initial load: one worker process and the sync that feeds it, no Bulk, an endpoint that answers at once. Counted from the
 endpoint's first request to its last. Beside it an asyncio loop that posts the same ready-made bodies with the same HTTP
-library, as many at a time.
+library, as many at a time; and a plain script on scim2-client, one user after the other, look up, then create (its first
+1,000 users).
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench.figures import Figures, Goal, Once
-from bench.place import bare, endpoint, make_site, place
+from bench.place import ROOT, bare, endpoint, make_site, place, printed
 
 CONCURRENCY = 32
+PLAIN = 1_000
 GOALS = (
     Goal("1", "initial load, one worker, no Bulk", "users/s", "load", "posting", at_least=0.7),
+    Goal("1", "the same, beside a plain script", "users/s", "load", "plain", at_least=5),
     Goal("3", "requests per created user", "", "requests", "one", at_most=1.05),
 )
 
@@ -26,12 +31,23 @@ def measuring(folder: Path, quick: bool) -> Iterator[Once]:
     site = f"sqlite:///{folder / 'site.sqlite'}"
     # The administrator is one of them.
     make_site(site, users - 1).close()
+    some = folder / "bodies.jsonl"
+    some.write_text(printed("bodies", site, str(PLAIN)), encoding="utf-8")
 
     def once() -> Figures:
         with tempfile.TemporaryDirectory(dir=folder) as name:
-            return _once(Path(name), site, users)
+            return {**_once(Path(name), site, users), "plain": _plain(some)}
 
     yield once
+
+
+def _plain(some: Path) -> float:
+    """Users a second."""
+    with endpoint() as url:
+        command = [str(ROOT / ".venv-bench/bin/python"), "bench/plain.py", url, str(some)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    return float(found["count"]) / float(found["seconds"])
 
 
 def _once(folder: Path, site: str, users: int) -> Figures:
