@@ -1,7 +1,8 @@
 """Bare loops, the baselines: nothing but the requests, or nothing but the reading, with the same libraries.
 
 python -m bench.bare create SITE CONCURRENCY BASE_URL   posts the same ready-made bodies as scimpipe does
-python -m bench.bare bodies SITE COUNT                 prints the first of those bodies, one a line
+python -m bench.bare bodies SITE COUNT                 prints the first of those bodies after the
+                                                        administrator's, one a line
 python -m bench.bare read SITE                          selects and fetches the same columns as a full sync does
 Prints {"count", "seconds"} as JSON.
 """
@@ -88,7 +89,7 @@ COMMANDS: dict[str, Any] = {"create": create, "read": read}
 
 def main(arguments: Sequence[str]) -> None:
     if arguments[0] == "bodies":
-        for body in uvloop.run(bodies(arguments[1]))[: int(arguments[2])]:
+        for body in uvloop.run(bodies(arguments[1]))[1 : int(arguments[2]) + 1]:
             print(body.decode())
         return
     count, seconds = uvloop.run(COMMANDS[arguments[0]](*arguments[1:]))
