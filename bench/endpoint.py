@@ -99,7 +99,7 @@ class Endpoint:
         return 404, b"", b"{}"
 
     def _made(self, body: bytes) -> tuple[int, bytes, bytes]:
-        name = _text(body, b'"userName": "')
+        name = _text(body, b'"userName"')
         if name in self.names:
             return 409, b"", b'{"scimType": "uniqueness", "status": "409"}'
         scim_id = str(len(self.accounts) + 1)
@@ -117,7 +117,7 @@ class Endpoint:
             answer: dict[str, Any] = {"method": each["method"], "bulkId": each.get("bulkId")}
             if each["method"] == "POST":
                 status, _, made = self._made(json.dumps(each["data"]).encode())
-                made_id = _text(made, b'"id": "') if status == 201 else ""
+                made_id = _text(made, b'"id"') if status == 201 else ""
                 answer |= {"status": str(status), "location": f"/Users/{made_id}"}
             else:
                 answer |= {"status": "204", "location": each["path"]}
@@ -169,8 +169,9 @@ class Endpoint:
         return (1 - self.tokens) / rate
 
 
-def _text(body: bytes, before: bytes) -> str:
-    start = body.find(before) + len(before)
+def _text(body: bytes, name: bytes) -> str:
+    """The text that follows a name, with or without a space between."""
+    start = body.index(b'"', body.index(name) + len(name)) + 1
     return body[start : body.index(b'"', start)].decode()
 
 
