@@ -107,7 +107,7 @@ def uuids_between(connection: Connection, tables: UserTables, first: int, last: 
     """By uid, from uid first to uid last."""
     users = tables.users.c
     asked = select(users.uid, users.uuid).where(users.uid > 0, users.uid.between(first, last))
-    return dict(connection.execute(asked).tuples().all())
+    return {row.uid: row.uuid for row in connection.execute(asked)}
 
 
 def users_matching(connection: Connection, tables: UserTables, text: str, limit: int) -> list[SourceUser]:

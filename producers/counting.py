@@ -39,14 +39,14 @@ class CountedDepartures:
     async def find(self, marks: Marks, saved: Sequence[UserRef]) -> Mapping[str, Departed]:
         told = (await self._roster.read()).targets
         behind = [each for each in self._watched if each.name not in told]
-        # Before anybody is submitted: an account is made only for a user whose leaving will be noticed.
-        numbers = await self._unexpected(saved)
+        self._unwritten = {}
+        # Joined before they are submitted: an account is made only for a user whose leaving will be noticed.
+        left = await self._compare(await self._unexpected(saved))
         if behind or self._monotonic() >= self._count_after:
-            numbers |= await self._differing()
-        left = await self._compare(numbers)
+            left |= await self._compare(await self._differing())
         late = await missing([each for each in behind if marks[each.name]], self._reader)
         return {
-            each.name: Departed(await self._users(each, left, late)) if marks[each.name] else Departed()
+            each.name: Departed(await _concerning(each, left, late)) if marks[each.name] else Departed()
             for each in self._watched
         }
 
@@ -57,12 +57,6 @@ class CountedDepartures:
             await self._roster.write({number: self._unwritten[number] for number in batch})
         if names != (await self._roster.read()).targets:
             await self._roster.write({}, names)
-
-    async def _users(
-        self, each: Watched, left: Sequence[str], late: Mapping[str, frozenset[str]]
-    ) -> tuple[str, ...]:
-        concerned = await each.concerned(left)
-        return (*concerned, *sorted(late.get(each.name, frozenset()).difference(concerned)))
 
     async def _unexpected(self, saved: Sequence[UserRef]) -> set[int]:
         """Pages without one of these users, or with another one under the same uid: some databases give a uid again."""
@@ -91,21 +85,26 @@ class CountedDepartures:
             if there.get(number, Total()) != before.totals.get(number, Total())
         }
 
-    async def _compare(self, numbers: Collection[int]) -> list[str]:
+    async def _compare(self, numbers: Collection[int]) -> set[str]:
         """Those who have left these pages; brings all other pages up to date. What is written is what was read, so that
         whoever leaves after that makes the next count differ.
         """
-        self._unwritten = {}
-        left: list[str] = []
+        left: set[str] = set()
         for batch in _batches(numbers):
             joined: dict[int, Page] = {}
             for number, before in (await self._roster.pages(batch)).items():
                 users = await self._reader.uuids(number * WIDTH, (number + 1) * WIDTH - 1)
                 gone = set(before.users().values()).difference(users.values())
-                left += sorted(gone)
+                left |= gone
                 (self._unwritten if gone else joined)[number] = Page.of(users)
             await self._roster.write(joined)
         return left
+
+
+async def _concerning(each: Watched, left: set[str], late: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
+    """late: by target, those it was not told of when they left."""
+    found = {*await each.concerned(sorted(left)), *late.get(each.name, ())}
+    return tuple(sorted(found))
 
 
 def _batches(numbers: Collection[int]) -> list[list[int]]:
