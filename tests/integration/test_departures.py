@@ -29,7 +29,7 @@ from producers.counting import CountedDepartures
 from producers.departures import Watched
 from provisioning.errors import SourceUnreadable
 from provisioning.mapping import compile_target
-from provisioning.model import Link, Total, UserRef
+from provisioning.model import DOUBT, Link, Total, UserRef
 from provisioning.ports import CountingReader
 from state.marks import MarkStore
 from state.roster import WIDTH, Page, RosterStore
@@ -79,6 +79,18 @@ class Asked(DatabaseReader):
         return super().ids(after)
 
 
+class Slow(Asked):
+    """Of a database that counts for 400 s. advance: moves the clock."""
+
+    def __init__(self, url: str, advance: Callable[[float], None]) -> None:
+        super().__init__(url)
+        self._advance = advance
+
+    async def total(self) -> Total:
+        self._advance(400)
+        return await super().total()
+
+
 class DiesWriting(RosterStore):
     """The process ends when it is about to write that somebody has left."""
 
@@ -118,8 +130,8 @@ class World:
     def clock(self) -> float:
         return self.now
 
-    def later(self) -> None:
-        self.now += 1000
+    def later(self, seconds: float = 1000) -> None:
+        self.now += seconds
 
     def state(self, name: str = "acme") -> TargetState:
         return TargetState.of(self.client, Sent(), settings(name))  # type: ignore[arg-type]
@@ -283,16 +295,17 @@ async def writes(client: Any) -> int:
 
 def test_only_the_range_that_differs_is_read(world):
     async def body(world):
-        world.execute(*(f"UPDATE users SET uid = uid + {WIDTH} WHERE uid = {uid}" for uid in (3, 4)))
-        world.execute(
-            *(f"UPDATE users_field_data SET uid = uid + {WIDTH} WHERE uid = {uid}" for uid in (3, 4))
-        )
+        for table in ("users", "users_field_data"):
+            world.execute(f"UPDATE {table} SET uid = uid + {WIDTH - 2} WHERE uid IN (2, 3)")
         await world.link(*USERS)
         poll = world.poller()
         await poll()
-        world.site.delete(USERS[1])
-        assert (await poll()).gone == (USERS[1],)
-        assert world.reader.questions == ["changed_since", "total", "totals", f"uuids from {WIDTH}"]
+        assert sorted(await world.roster()) == sorted(user.uuid for user in world.site.users())
+        for user in USERS[:2]:
+            world.site.delete(user)
+            assert (await poll()).gone == (user,)
+            assert world.reader.questions == ["changed_since", "total", "totals", f"uuids from {WIDTH}"]
+        assert sorted(await world.roster()) == sorted(user.uuid for user in world.site.users())
 
     world(body)
 
@@ -302,12 +315,14 @@ def test_nobody_is_submitted_whose_leaving_is_of_no_concern(world):
 
     async def body(world):
         await world.link(USERS[1])
+        in_doubt = Link("", None, "", {"userName": DOUBT})
+        await world.state().links.put(USERS[0], in_doubt)
         done = compile_target(settings("acme")).gone_fingerprint(await digest_key())
         await world.state().links.put(USERS[2], Link("", None, done, {}))
         poll = world.poller()
         await poll()
-        world.site.delete(*USERS[:3])
-        assert (await poll()).gone == (USERS[1],)
+        world.site.delete(*USERS[:4])
+        assert (await poll()).gone == (USERS[0], USERS[1])
 
     world(body)
 
@@ -342,16 +357,8 @@ def test_a_user_added_since_is_missed_when_deleted(world):
 def test_a_user_submitted_between_two_counts_is_missed_when_deleted(world):
     """Counting has its pauses. Whoever is submitted is in the roster before."""
 
-    class Slow(Asked):
-        async def total(self) -> Total:
-            world_now[0].now += 400
-            return await super().total()
-
-    world_now: list[World] = []
-
     async def body(world):
-        world_now.append(world)
-        world.reader = Slow(world.url)
+        world.reader = Slow(world.url, world.later)
         poll = world.poller()
         await poll()
         added = world.site.add_user("added", None)
@@ -367,16 +374,8 @@ def test_a_user_submitted_between_two_counts_is_missed_when_deleted(world):
 
 
 def test_counting_takes_a_tenth_of_the_time_and_no_more(world):
-    class Slow(Asked):
-        async def total(self) -> Total:
-            world_now[0].now += 400
-            return await super().total()
-
-    world_now: list[World] = []
-
     async def body(world):
-        world_now.append(world)
-        world.reader = Slow(world.url)
+        world.reader = Slow(world.url, world.later)
         poll = world.poller()
         await poll()
         began, asked = world.now, 0
@@ -461,6 +460,22 @@ def test_a_target_whose_trigger_was_off_is_told_of_who_left_meanwhile(world):
     world(body)
 
 
+def test_what_one_target_has_seen_it_is_not_told_again_because_another_has_not(world):
+    async def body(world):
+        await world.poller("acme", "other")()
+        only_one = world.poller()
+        await only_one()
+        world.site.edit(USERS[1], name="renamed")
+        assert (await only_one()).changed == (USERS[1],)
+        world.site.edit(USERS[2], name="renamed too")
+        # Twice: the first one is out of the overlap by now, and forgotten.
+        assert [(await only_one()).changed for _ in range(2)] == [(USERS[2],), ()]
+        found = await world.poller("acme", "other")()
+        assert (found["acme"].changed, found["other"].changed) == ((), (USERS[1], USERS[2]))
+
+    world(body)
+
+
 # -- crashes, other pollers, a Redis that was emptied ----------------------------------------------------------
 
 
@@ -500,9 +515,14 @@ def test_a_lost_roster_is_made_anew_and_whoever_left_meanwhile_is_found_by_ids(w
         await poll()
         await world.client.delete(ROSTER)
         world.site.delete(USERS[1])
+        # Without waiting until a count is due.
+        world.reader = Slow(world.url, world.later)
+        poll = world.poller()
         assert (await poll()).gone == (USERS[1],)
+        await world.client.delete(ROSTER)
         world.site.delete(USERS[2])
-        assert (await poll()).gone == (USERS[2],)
+        # Nobody has dealt with the first one yet.
+        assert (await poll()).gone == (USERS[1], USERS[2])
 
     world(body)
 
