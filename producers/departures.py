@@ -47,6 +47,8 @@ class Watched:
         """Those of the users whose leaving has to be dealt with. A worker that read one of them just before may be about to
         make an account; so who is being worked on is asked before the links are.
         """
+        if not users:
+            return ()
         done = await self._done()
         found: list[str] = []
         for start in range(0, len(users), BATCH):

@@ -72,10 +72,14 @@ async def _poll_for_ever(all_of_it: Opened) -> None:
     while True:
         started = time.monotonic()
         await _poll_once(all_of_it, leadership, detection)
-        took = time.monotonic() - started
-        # From start to start, so that nobody waits longer because of how long it takes; but a poll that takes longer than
-        # half of that is never followed by the next one at once: the database is there for others too.
-        await asyncio.sleep(max(seconds - took, took))
+        await asyncio.sleep(rest(seconds, time.monotonic() - started))
+
+
+def rest(period: float, took: float) -> float:
+    """Seconds until the next poll. period: from start to start, so that nobody waits longer because of how long a poll takes;
+    but polls that take most of it leave the database to others half of the time.
+    """
+    return max(period - took, took)
 
 
 async def _poll_once(all_of_it: Opened, leadership: Leadership, detection: ChangeDetection) -> None:
