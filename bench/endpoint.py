@@ -2,7 +2,7 @@
 
 python -m bench.endpoint [--latency SECONDS] [--at-once N] [--per-second N] [--bulk OPERATIONS]
 
-It keeps accounts by id and userName, so that what was made is found. Nothing else of SCIM is in it: a real server, which
+It keeps accounts by id and userName, so that what was made is found, and when each was last written (/seen?userName=). Nothing else of SCIM is in it: a real server, which
 tests use, costs more than what is measured here. Prints its port, then answers until it is told to end.
 """
 
@@ -52,6 +52,7 @@ class Endpoint:
     manners: Manners
     accounts: dict[str, bytes] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    written_at: dict[str, float] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     under_way: int = 0
     tokens: float = 0.0
@@ -70,6 +71,9 @@ class Endpoint:
             self.counts.clear()
             self.first_at = self.last_at = 0.0
             return 200, b"", b"{}"
+        if path == "/seen":
+            scim_id = self.names.get(parse_qs(query)["userName"][0], "")
+            return 200, b"", json.dumps({"at": self.written_at.get(scim_id, 0.0)}).encode()
         now = time.monotonic()
         self.first_at = self.first_at or now
         self.last_at = now
@@ -95,6 +99,7 @@ class Endpoint:
                 known = self.accounts.get(unquote(path[7:]))
                 return (200, b"", known) if known else (404, b"", b"{}")
             case "PATCH" | "DELETE":
+                self.written_at[unquote(path[7:])] = time.time()
                 return 204, b"", b""
         return 404, b"", b"{}"
 
@@ -104,6 +109,7 @@ class Endpoint:
             return 409, b"", b'{"scimType": "uniqueness", "status": "409"}'
         scim_id = str(len(self.accounts) + 1)
         self.names[name] = scim_id
+        self.written_at[scim_id] = time.time()
         self.accounts[scim_id] = made = b'{"id": "%s", %s' % (scim_id.encode(), body.lstrip()[1:])
         return 201, b"", made
 

@@ -9,12 +9,25 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, case, false, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Integer,
+    Select,
+    and_,
+    case,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from drupal.database_schema import FieldTable, UserTables
 from drupal.errors import NoUsers, Unintelligible
 from drupal.fields import FieldShape
-from provisioning.model import FieldValue, SourceUser, UserRef
+from provisioning.model import FieldValue, SourceUser, Total, UserRef
 
 AUTHENTICATED = "authenticated"
 # Larger numbers fit no uid column, and PostgreSQL refuses to compare them.
@@ -70,6 +83,31 @@ def refs_changed(connection: Connection, tables: UserTables, since: int) -> list
     rows = _refs(tables).where(tables.users.c.uid > 0, changed >= since)
     ordered = connection.execute(rows.order_by(changed, tables.users.c.uid))
     return [UserRef(uid, uuid, _seconds(changed)) for uid, uuid, changed in ordered]
+
+
+def total(connection: Connection, tables: UserTables) -> Total:
+    """Of all users. Raises NoUsers."""
+    uid = tables.users.c.uid
+    count, uids = connection.execute(select(func.count(), func.sum(uid)).where(uid > 0)).one()
+    if not count:
+        require_users(connection, tables)
+    return Total(count, int(uids or 0))
+
+
+def totals(connection: Connection, tables: UserTables, width: int) -> dict[int, Total]:
+    """By uid // width. Raises NoUsers."""
+    require_users(connection, tables)
+    uid = tables.users.c.uid
+    number = (uid // literal_column(str(width), Integer)).label("number")
+    counted = select(number, func.count(), func.sum(uid)).where(uid > 0).group_by(number)
+    return {int(number): Total(count, int(uids)) for number, count, uids in connection.execute(counted)}
+
+
+def uuids_between(connection: Connection, tables: UserTables, first: int, last: int) -> dict[int, str]:
+    """By uid, from uid first to uid last."""
+    users = tables.users.c
+    asked = select(users.uid, users.uuid).where(users.uid > 0, users.uid.between(first, last))
+    return {row.uid: row.uuid for row in connection.execute(asked)}
 
 
 def users_matching(connection: Connection, tables: UserTables, text: str, limit: int) -> list[SourceUser]:

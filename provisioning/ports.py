@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from provisioning.model import (
     Changes,
@@ -19,6 +19,7 @@ from provisioning.model import (
     RemoteUser,
     Removal,
     SourceUser,
+    Total,
     UserRef,
 )
 
@@ -50,6 +51,23 @@ class SourceReader(Protocol):
         """Every name a mapping can use on this site."""
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class CountingReader(SourceReader, Protocol):
+    """A reader of a source that can count: who has left is found without reading every id. To be asked for by isinstance.
+
+    A user's row in the table of users is all that counts here: one whose other rows are damaged has not left.
+    """
+
+    async def total(self) -> Total:
+        """Of all users. The cheapest of questions."""
+
+    async def totals(self, width: int) -> Mapping[int, Total]:
+        """By range: number n has the uids from n * width on. Ranges without users are left out."""
+
+    async def uuids(self, first: int, last: int) -> Mapping[int, str]:
+        """Uid -> uuid of the users from uid first to uid last."""
 
 
 class Target(Protocol):

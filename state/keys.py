@@ -21,6 +21,7 @@ scimpipe:{T}:run         string  id of the run under way or last
 scimpipe:{T}:run:R       hash    counters, cursor and times of a full sync
 scimpipe:{T}:run:R:users set     users the run still waits for
 scimpipe:{T}:changes     hash    change detection: watermark and the ids seen at it
+scimpipe:{@drupal}:roster hash   change detection: range of uids -> the users the site had in it (packed)
 scimpipe:{T}:rate        string  ms of the last moment taken by a request, where a rate is set; expires
 scimpipe:{T}:scanner     string  who scans for a full sync; expires
 scimpipe:key             string  32 random bytes (hex): the key of all digests
