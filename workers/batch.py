@@ -21,7 +21,7 @@ from provisioning.errors import (
 )
 from provisioning.model import Job, Link, OutcomeName, Result, SourceUser
 from provisioning.ports import SourceReader
-from scim.transport import SENT
+from scim.transport import LEASE, SENT, counted
 from state.broker import lane_of
 from state.gate import Gate
 from state.ledger import BULK, INTERACTIVE
@@ -146,6 +146,7 @@ class Batch:
         gate = self._work.state.gate
         requests = self._requests.setdefault(job.user, [])
         SENT.set(requests)
+        LEASE.set(lease)
         try:
             result = await self._work.reconciler.reconcile(
                 job, users.get(job.user), links.get(job.user), lease
@@ -182,7 +183,7 @@ class Batch:
             await self._settle(job, reporter.failure(OperationName.NONE, failure))
         else:
             await self._judge(result)
-            await self._settle(job, replace(result, requests=len(requests)))
+            await self._settle(job, replace(result, requests=counted(requests)))
         finally:
             leases.release(job.user)
 
