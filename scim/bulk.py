@@ -1,7 +1,7 @@
 """Writes of users who wait at the same moment, gathered into Bulk requests (RFC 7644 3.7); each user gets their own answer.
 
 Nobody here knows of batches: whoever writes waits a moment for company. Those who wait go out together when a request is
-full, or when nobody new has come for a few milliseconds; a lone user goes in a request of its own. A Bulk request first
+full, or when nobody new has come for a few milliseconds; a lone user goes in a request of its own, at once. A Bulk request first
 gets its turn to send, and then takes in who waits: until then a user can leave, and a lost lease is noticed.
 """
 
@@ -20,6 +20,8 @@ from scim.errors import NoAnswer, UnusableAnswer
 from scim.transport import LEASE, SENT, Answer, Transport
 from scim.writes import SingleRequests
 
+# Whoever comes so long after everybody else is most likely alone, and is not to wait for company.
+ALONE_SECONDS = 1.0
 # Nobody new for so long: those who wait are all there are.
 QUIET_SECONDS = 0.003
 # However they trickle in.
@@ -42,12 +44,12 @@ class Bulk:
         # In order of arrival; a dict, because anybody may leave.
         self._waiting: dict[Waiting, None] = {}
         self._came = 0
+        self._came_at = float("-inf")
         self._look_at: asyncio.Handle | None = None
         self._gathered_by = 0.0
         self._requests: set[asyncio.Task[None]] = set()
-        # Bulk requests that have not got their turn yet, and requests of either kind without an answer yet.
+        # Requests that have not got their turn yet.
         self._unfilled = 0
-        self._under_way = 0
 
     async def write(self, method: str, path: str, body: Any = None, version: str | None = None) -> Answer:
         if self._limits.off:
@@ -67,11 +69,7 @@ class Bulk:
             raise told
         if not waiting.still_theirs():
             raise LeaseLostError
-        self._under_way += 1
-        try:
-            return await self._single.write(method, path, body, version)
-        finally:
-            self._under_way -= 1
+        return await self._single.write(method, path, body, version)
 
     async def close(self) -> None:
         """Whoever waits is cancelled."""
@@ -84,16 +82,18 @@ class Bulk:
     # -- who goes together. Each who waits is waited for: by a look, or by a request that has not got its turn --------
 
     def _gather(self, waiting: Waiting) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        in_company, self._came_at = now < self._came_at + ALONE_SECONDS, now
         self._waiting[waiting] = None
         if len(self._waiting) >= self._limits.operations * (self._unfilled + 1):
             self._send()
         elif self._look_at is None:
-            loop = asyncio.get_running_loop()
-            self._gathered_by = loop.time() + LONGEST_SECONDS
-            # With nothing under way this is most likely a lone user, who is not to wait for anybody.
+            self._gathered_by = now + LONGEST_SECONDS
+            # A turn of the loop shows at least who comes at the very same moment.
             self._look_at = (
                 loop.call_later(QUIET_SECONDS, self._look, self._came)
-                if self._under_way
+                if in_company
                 else loop.call_soon(self._look, self._came)
             )
 
@@ -153,14 +153,12 @@ class Bulk:
 
     async def _request(self) -> None:
         load = Load(self._take)
-        self._under_way += 1
         try:
-            if await self._limits.offered():
-                await self._judge(
-                    load, await self._transport.request("POST", BULK_PATH, content=load.content)
-                )
-            else:
+            if not await self._limits.offered():
                 self._each_alone()
+                return
+            answer = await self._transport.request("POST", BULK_PATH, content=load.content)
+            await self._judge(load, answer)
         except NobodyWaitsError:
             return
         except asyncio.CancelledError:
@@ -169,7 +167,6 @@ class Bulk:
         except Exception as error:
             self._failed(load, error)
         finally:
-            self._under_way -= 1
             if not load.filled:
                 self._unfilled -= 1
 
@@ -196,7 +193,8 @@ class Bulk:
             load.settle(None)
             await self._learn(self._limits.refused())
         elif status in _OF_EACH or status >= 500:
-            if status >= 500:
+            # Perhaps it took too long; 503 says that it did not begin.
+            if status >= 500 and status != 503:
                 self._limits.lost(count)
             load.settle(answer)
         else:

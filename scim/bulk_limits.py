@@ -18,7 +18,7 @@ FIRST_OPERATIONS = 20
 MOST_OPERATIONS = 1000
 MOST_BYTES = 1024 * 1024
 # Below this hardly two operations fit.
-LEAST_BYTES = 1024
+LEAST_BYTES = 512
 # Of limits.timeout_seconds: longer than this an answer should not take.
 TIMEOUT_SHARE = 1 / 6
 # In a row: some refuse a Bulk request for one user's sake, others refuse each.

@@ -6,6 +6,7 @@ some of nobody that was asked about. What is not certainly an operation's answer
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,16 +37,17 @@ class Operation:
 
 
 def operation(method: str, path: str, body: Any, version: str | None, bulk_id: str) -> Operation:
-    """version: for If-Match. bulk_id: used for a POST only."""
-    bulk_id = bulk_id if method == "POST" else ""
-    members = [b'{"method": "%b", "path": %b' % (method.encode(), encoded(path))]
-    if bulk_id:
-        members.append(b'"bulkId": %b' % encoded(bulk_id))
+    """version: for If-Match. bulk_id: digits, used for a POST only."""
+    # Neither a path, which is escaped, nor a bulkId of ours holds anything JSON would escape.
+    head = f'{{"method": "{method}", "path": "{path}"'
+    if method == "POST":
+        head += f', "bulkId": "{bulk_id}"'
+    else:
+        bulk_id = ""
     if version:
-        members.append(b'"version": %b' % encoded(version))
-    if body is not None:
-        members.append(b'"data": %b' % encoded(body))
-    return Operation(method, path, bulk_id, b", ".join(members) + b"}")
+        head += f', "version": {json.dumps(version)}'
+    data = b"}" if body is None else b', "data": %b}' % encoded(body)
+    return Operation(method, path, bulk_id, head.encode() + data)
 
 
 def bulk_request(operations: Sequence[Operation]) -> bytes:
@@ -64,7 +66,7 @@ def bulk_answers(operations: Sequence[Operation], body: Any) -> Sequence[Answer 
 
 def _entries(body: Any) -> list[Any]:
     """None where this is no BulkResponse. Attribute names know no letter case (RFC 7643 2.1): some write `operations`."""
-    listed = body.get("Operations", body.get("operations")) if isinstance(body, Mapping) else None
+    listed = body.get("Operations", body.get("operations")) if isinstance(body, dict) else None
     return listed if isinstance(listed, list) else []
 
 
@@ -87,7 +89,8 @@ def _matched(operations: Sequence[Operation], entries: Sequence[Any]) -> Sequenc
                 doubled.add(whose)
             found[whose] = entry
     for at in nameless if in_order else ():
-        if _method(entries[at]) in {"", operations[at].method}:
+        # Not of a POST: whoever got another one's new account would write into it from then on.
+        if not operations[at].bulk_id and _method(entries[at]) in {"", operations[at].method}:
             found[at] = entries[at]
     for whose in doubled:
         found[whose] = None
@@ -109,7 +112,7 @@ class _Asked:
 
     def whose(self, entry: Any) -> int | None:
         """The place of the operation; None where the entry does not say, _STRANGER where it names none of these."""
-        if not isinstance(entry, Mapping):
+        if not isinstance(entry, dict):
             return _STRANGER
         bulk_id, method = _word(entry.get("bulkId")), _method(entry)
         at = self._by_bulk_id.get(bulk_id, _STRANGER) if bulk_id else None
@@ -118,7 +121,7 @@ class _Asked:
         if method == "POST":
             return None
         response = entry.get("response")
-        told = response.get("id") if isinstance(response, Mapping) else None
+        told = response.get("id") if isinstance(response, dict) else None
         account = _account(entry.get("location")) or _account(entry.get("path")) or _word(told).casefold()
         if not account:
             return at
@@ -134,22 +137,23 @@ def _answer(asked: Operation, entry: Mapping[str, Any]) -> Answer | None:
     headers = {name: value for name, value in told.items() if isinstance(value, str)}
     if status >= 300:
         return Answer(status, headers, response)
-    account = response if isinstance(response, Mapping) and _word(response.get("id")) else None
+    account = response if isinstance(response, dict) and _word(response.get("id")) else None
     if asked.method == "POST":
-        return Answer(status, headers, account)
+        made = _scim_id(headers.get("location"))
+        return Answer(status, headers, account or ({"id": made} if made else None))
     if account is not None:
         # Another user's account is no answer to this one.
         same = _word(account.get("id")).casefold() == _account(asked.path)
         return Answer(status, headers, account) if same else None
     if asked.method != "DELETE" and status in {200, 201, 204}:
         # Success needs no body here (RFC 7644 3.7.3); the version is worth keeping all the same.
-        scim_id = unquote(asked.path.rpartition("/")[2])
-        return Answer(200, headers, {"id": scim_id}) if "etag" in headers else Answer(204, headers)
+        known = {"id": _scim_id(asked.path)}
+        return Answer(200, headers, known) if "etag" in headers else Answer(204, headers)
     return Answer(status, headers)
 
 
 def _status(value: Any) -> int | None:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = value.get("code")
     text = _word(value).strip()
     status = int(text) if len(text) == 3 and text.isascii() and text.isdigit() else 0
@@ -157,16 +161,21 @@ def _status(value: Any) -> int | None:
 
 
 def _method(entry: Any) -> str:
-    method = entry.get("method") if isinstance(entry, Mapping) else None
+    method = entry.get("method") if isinstance(entry, dict) else None
     return method.upper() if isinstance(method, str) else ""
 
 
 def _account(address: Any) -> str:
-    """The id in .../Users/{id}, without its letter case; "" where there is none."""
+    """Whose account an address is: ids that differ in letter case alone are taken for one, so neither is certain."""
+    return _scim_id(address).casefold()
+
+
+def _scim_id(address: Any) -> str:
+    """The id in .../Users/{id}; "" where there is none."""
     if not isinstance(address, str):
         return ""
-    collection, slash, last = address.partition("?")[0].rstrip("/").rpartition("/")
-    return unquote(last).casefold() if slash and collection.lower().endswith("users") else ""
+    collection, _, last = address.partition("?")[0].rstrip("/").rpartition("/")
+    return unquote(last) if collection.lower().endswith("users") else ""
 
 
 def _word(value: Any) -> str:

@@ -226,9 +226,13 @@ class Transport:
             await response.stream.aclose()
 
 
+# Made once: json.dumps makes one anew for each body.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def encoded(body: Any) -> bytes:
     try:
-        return json.dumps(body, ensure_ascii=False).encode()
+        return _encode(body).encode()
     except UnicodeEncodeError:  # half a character, which the target itself gave us: JSON can spell it
         return json.dumps(body).encode()
 
