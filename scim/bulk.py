@@ -14,7 +14,7 @@ from typing import Any
 
 from provisioning.applying import LeaseLostError
 from scim.bulk_limits import BulkLimits
-from scim.bulk_load import Load, NobodyWaitsError, Outcome, Waiting
+from scim.bulk_load import Load, NoCompanyError, Outcome, Waiting
 from scim.bulk_message import BULK_PATH, FRAME_BYTES, bulk_answers, operation
 from scim.errors import NoAnswer, UnusableAnswer
 from scim.transport import LEASE, SENT, Answer, Transport
@@ -159,7 +159,7 @@ class Bulk:
                 return
             answer = await self._transport.request("POST", BULK_PATH, content=load.content)
             await self._judge(load, answer)
-        except NobodyWaitsError:
+        except NoCompanyError:
             return
         except asyncio.CancelledError:
             load.cancel()
@@ -181,14 +181,15 @@ class Bulk:
     async def _judge(self, load: Load, answer: Answer) -> None:
         """What the target said of the request as a whole; of each operation in it, `_judge_each`."""
         count, status = len(load.waiting), answer.status
-        if status == 413 and count > 1:
-            # Before they are put back, or they would be refused once more.
-            await self._learn(self._limits.too_large(count, load.bytes))
-            self._put_back(load.waiting)
-        elif status in _NO_SUCH_ENDPOINT or status == 413:
+        if status == 413:
+            # Before they are put back; where it cannot be learned, they would be refused again and again.
+            if await self._learn(self._limits.too_large(count, load.bytes)):
+                self._put_back(load.waiting)
+            else:
+                load.settle(None)
+        elif status in _NO_SUCH_ENDPOINT:
             load.settle(None)
-            if status != 413:
-                await self._learn(self._limits.missing())
+            await self._learn(self._limits.missing())
         elif status in _REFUSED:
             load.settle(None)
             await self._learn(self._limits.refused())
@@ -213,7 +214,9 @@ class Bulk:
         else:
             self._limits.lost(count)
 
-    async def _learn(self, learning: Awaitable[None]) -> None:
-        """What cannot be written down is learned again."""
+    async def _learn(self, learning: Awaitable[None]) -> bool:
+        """False: it could not be written down, and is learned again another time."""
         with suppress(Exception):
             await learning
+            return True
+        return False

@@ -16,8 +16,8 @@ from scim.transport import SENT, SHARED, Answer
 Outcome = Answer | Exception | None
 
 
-class NobodyWaitsError(Exception):
-    """Those who waited have left, or another request took them along."""
+class NoCompanyError(Exception):
+    """Of those who waited hardly anybody is left: they have gone, or another request took them along."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,12 +58,13 @@ class Load:
 
     def content(self) -> bytes:
         """Asked for by the transport once there is room to send it, and again after a redirect or with a new token: then
-        it is the same. Raises NobodyWaitsError.
+        it is the same. Raises NoCompanyError.
         """
         if not self.filled:
             self.fill()
-            if not self.waiting:
-                raise NobodyWaitsError
+            if len(self.waiting) < 2:
+                self.settle(None)
+                raise NoCompanyError
             self._count()
             self._content = bulk_request([each.operation for each in self.waiting])
         return self._content

@@ -202,7 +202,8 @@ def test_413_halves_the_request_nothing_is_lost_and_it_is_remembered():
     assert kinds(made) == {"RemoteUser": 20}
     assert first.names() == people
     assert first.sizes[0] == 20
-    assert [size for size in first.sizes if size > 6] == [20, 10], first.sizes
+    assert all(size <= 10 for size in first.sizes[1:]), first.sizes
+    assert min(first.sizes) > 1
     again = BulkTarget(whole=too_large(6))
     assert kinds(run(again, body, quirks=quirks)[0]) == {"RemoteUser": 20}
     assert max(again.sizes) <= 6
