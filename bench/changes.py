@@ -100,7 +100,7 @@ async def measured(config: Path) -> Figures:
     """poll, bare, own (the difference): medians, in ms of CPU. grown: MB."""
     settings = load(config)
     assert isinstance(settings.drupal, DrupalDatabaseSettings)
-    async with opened(settings, get_logger("bench")) as all_of_it:
+    async with opened(settings, get_logger()) as all_of_it:
         idle = _resident_mb()
         poll = _detection(all_of_it).poll
         assert await poll() == {}, "the first one takes the bearings"

@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from provisioning.depth import DEEPEST, too_deep
 from provisioning.inflate import ACCEPTED
+from provisioning.ports import Lease
 from scim.authorization import Authorization
 from scim.errors import NoAnswer, NotConnected, UnusableAnswer
 from scim.network import RAISED, network_error, read_bounded
@@ -35,8 +36,19 @@ ALWAYS_SENT = {
     "User-Agent": USER_AGENT,
 }
 
-# Requests sent in the current task, for whoever wants to know what one user cost: a list to append to.
+# Requests sent in the current task, for whoever wants to know what one user cost: a list to append to. SHARED in it is a
+# part of a Bulk request that another user counts.
 SENT: ContextVar[list[str] | None] = ContextVar("SENT", default=None)
+SHARED = ""
+# The lease on the user whom the current task works for: asked once more where a write has waited for its turn.
+LEASE: ContextVar[Lease | None] = ContextVar("LEASE", default=None)
+# A body, or what makes it once there is room to send it.
+Content = bytes | Callable[[], bytes]
+
+
+def counted(sent: Sequence[str]) -> int:
+    """Requests in a list of SENT. The sum over all users is what the target was asked."""
+    return len(sent) - sent.count(SHARED)
 
 
 class Limiter(Protocol):
@@ -121,18 +133,20 @@ class Transport:
         *,
         params: Mapping[str, str | int] | None = None,
         body: Any = None,
+        content: Callable[[], bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """path: below the base URL, escaped. Any status is an answer. Raises NotConnected, NoAnswer, UnusableAnswer,
+        """path: below the base URL, escaped. content: makes the body at the last moment, and the same one if it is asked
+        again; what it raises passes. Any status is an answer. Raises NotConnected, NoAnswer, UnusableAnswer,
         CredentialMissing.
         """
         url = self._url(path, params)
-        content = None if body is None else _encoded(body)
+        whole: Content | None = content if body is None else encoded(body)
         credential = await self._authorization.header()
-        answer = await self._send(method, url, content, {**(headers or {}), "Authorization": credential})
+        answer = await self._send(method, url, whole, {**(headers or {}), "Authorization": credential})
         if answer.status == 401 and self._authorization.refused(credential):
             credential = await self._authorization.header()
-            answer = await self._send(method, url, content, {**(headers or {}), "Authorization": credential})
+            answer = await self._send(method, url, whole, {**(headers or {}), "Authorization": credential})
         return answer
 
     def _url(self, path: str, params: Mapping[str, str | int] | None) -> httpx.URL:
@@ -148,7 +162,7 @@ class Transport:
         return url
 
     async def _send(
-        self, method: str, url: httpx.URL, content: bytes | None, headers: Mapping[str, str]
+        self, method: str, url: httpx.URL, content: Content | None, headers: Mapping[str, str]
     ) -> Answer:
         for _ in range(REDIRECTS + 1):
             answer = await self._send_once(method, url, content, headers)
@@ -177,10 +191,10 @@ class Transport:
             raise UnusableAnswer("the target redirects to what is no address; is base_url right?") from None
 
     async def _send_once(
-        self, method: str, url: httpx.URL, content: bytes | None, headers: Mapping[str, str]
+        self, method: str, url: httpx.URL, content: Content | None, headers: Mapping[str, str]
     ) -> Answer:
-        request = self._request(method, url, content, headers)
         async with self._limiter.slot():
+            request = self._request(method, url, content() if callable(content) else content, headers)
             started = time.monotonic()
             status: int | None = None
             try:
@@ -220,12 +234,13 @@ class Transport:
             await response.stream.aclose()
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False)
+# Made once: json.dumps makes one anew for each body.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def _encoded(body: Any) -> bytes:
+def encoded(body: Any) -> bytes:
     try:
-        return _ENCODER.encode(body).encode()
+        return _encode(body).encode()
     except UnicodeEncodeError:  # half a character, which the target itself gave us: JSON can spell it
         return json.dumps(body).encode()
 

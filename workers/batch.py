@@ -21,7 +21,7 @@ from provisioning.errors import (
 )
 from provisioning.model import Job, Link, OutcomeName, Result, SourceUser
 from provisioning.ports import SourceReader
-from scim.transport import SENT
+from scim.transport import LEASE, SENT, counted
 from state.broker import lane_of
 from state.gate import Gate
 from state.ledger import BULK, INTERACTIVE
@@ -100,9 +100,9 @@ class Batch:
     async def _read(self, ids: Sequence[str]) -> tuple[Mapping[str, SourceUser], Mapping[str, Link]]:
         """What Drupal says of the users and what we know of their accounts."""
         users, links = await asyncio.gather(self._reader.read(ids), self._work.state.links.get_many(ids))
-        if self._lane == BULK and len(ids) - len(links) >= MANY and self._work.target.lacks_census:
+        if self._lane == BULK and len(ids) - len(links) >= MANY and self._work.target.look_ups.lack_census:
             pending = (await self._ledger.counts()).pending
-            await self._work.target.take_census(len(ids) + pending)
+            await self._work.target.look_ups.take_census(len(ids) + pending)
         return users, links
 
     async def _finish(self, tasks: Mapping[asyncio.Task[None], str], stop: asyncio.Task[bool]) -> None:
@@ -155,6 +155,7 @@ class Batch:
         gate = self._work.state.gate
         requests = self._requests.setdefault(job.user, [])
         SENT.set(requests)
+        LEASE.set(lease)
         try:
             result = await self._work.reconciler.reconcile(
                 job, users.get(job.user), links.get(job.user), lease
@@ -191,7 +192,7 @@ class Batch:
             await self._settle(job, reporter.failure(OperationName.NONE, failure))
         else:
             await self._judge(result)
-            await self._settle(job, replace(result, requests=len(requests)))
+            await self._settle(job, replace(result, requests=counted(requests)))
         finally:
             leases.release(job.user)
 

@@ -95,7 +95,7 @@ class Runtime:
         pace = Rate(self.redis, name, per_second) if per_second > 0 else None
         throttle = Throttle(settings.limits.concurrency, pace)
         if before:
-            before.target.forget_census()
+            before.target.look_ups.forget()
         target = before.target if before else open_target(settings, quirks=state.quirks, limiter=throttle)
         ports = Ports(self.reader, target, state.links, state.guard, state.rewritten)
         # Jitter needs no cryptography.

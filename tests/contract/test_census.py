@@ -58,9 +58,9 @@ def needs(
     forget: bool = False,
 ) -> tuple[list[bool], ScriptedTarget]:
     async def body(target: ScimTarget) -> list[bool]:
-        await target.take_census(unlinked)
+        await target.look_ups.take_census(unlinked)
         if forget:
-            target.forget_census()
+            target.look_ups.forget()
         return [await target.needs_look_up(*each, creating=creating) for each in asked]
 
     with ScriptedTarget(answer) as server:
@@ -156,7 +156,7 @@ def test_a_real_server(manner):
     async def body(target: ScimTarget) -> list[bool]:
         for each in people:
             await target.create(new_resource(each))
-        await target.take_census(100)
+        await target.look_ups.take_census(100)
         return [await target.needs_look_up("externalId", f"ext-{n}", creating=True) for n in range(10)]
 
     with scim_server(**manner) as server:
