@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import dramatiq
-from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Middleware
 
 from config.settings import Settings, Trigger
 from state.connection import sync_client
+from state.consumer import WakingBroker
 from state.ledger import BULK, INTERACTIVE
 
 # Users a message: many enough to read Drupal in one go, few enough to spread over threads.
@@ -28,11 +28,9 @@ def lane_of(trigger: Trigger) -> str:
     return BULK if trigger is Trigger.SCHEDULED else INTERACTIVE
 
 
-def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> RedisBroker:
+def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> WakingBroker:
     """Does not connect yet. Raises RedisUnavailable."""
-    broker = RedisBroker(  # type: ignore[no-untyped-call]  # dramatiq has not typed this constructor
-        client=sync_client(settings), middleware=list(middleware), dead_message_ttl=DEAD_MESSAGE_MS
-    )
+    broker = WakingBroker(middleware, client=sync_client(settings), dead_message_ttl=DEAD_MESSAGE_MS)
     for queue in ACTORS:
         broker.declare_queue(queue)
     return broker
