@@ -20,7 +20,9 @@ from cli.session import DONE, NOT_FINISHED, ConfigOption, JsonOption, Session, T
 from state.processes import PARENT_VARIABLE
 
 LANES = ("interactive", "bulk")
-THREADS = 8
+# A thread waits for a message's users, who are worked on at once. Messages of the interactive lane have few users, so that
+# lane wants more of them; a bulk worker holds no more than keep its target busy, and leaves the rest to the other workers.
+THREADS = {"interactive": 8, "bulk": 4}
 # dramatiq lets users that are being worked on finish; whatever is not by then comes back through its lease.
 STOP_SECONDS = 10
 BOOT_SECONDS = 60
@@ -32,7 +34,7 @@ def worker_command(lane: str) -> list[str]:
     """Dramatiq's own command line for one lane, as the Procfile has it."""
     return [
         *(sys.executable, "-m", "dramatiq", "workers.main:boot", "--skip-logging"),
-        *("--processes", "1", "--threads", str(THREADS), "--queues", lane),
+        *("--processes", "1", "--threads", str(THREADS[lane]), "--queues", lane),
         *("--worker-shutdown-timeout", str(STOP_SECONDS * 1000)),
         # Until its worker has booted the master hears no signal; it waits for nothing of ours.
         *("--worker-fork-timeout", "1000"),
@@ -206,14 +208,20 @@ async def _run_until_stopped(session: Session, commands: Sequence[list[str]]) ->
 
     # Said once and plainly here, rather than by every child.
     compile_all(session.settings)
-    stop = asyncio.Event()
+    loop, stop, woken = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+
+    def told_to_stop() -> None:
+        stop.set()
+        woken.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told_to_stop)
+    loop.add_signal_handler(signal.SIGCHLD, woken.set)
     async with processes(session.settings.path, commands) as running:
         while not stop.is_set():
             ended = [process.returncode for process in running if process.poll() is not None]
             if ended:
                 return max(ended)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), 0.5)
+            await woken.wait()
+            woken.clear()
     return DONE

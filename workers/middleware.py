@@ -45,6 +45,10 @@ class Lifecycle(Middleware):
         assert self.runtime is not None, "workers.main.boot sets it"
         return self.runtime
 
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
+        # What waits here could be done by another worker; fetching the next one when a thread is free takes a millisecond.
+        worker.queue_prefetch = worker.worker_threads
+
     def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
         thread = get_event_loop_thread()
         assert thread is not None, "EventLoop has started it"
