@@ -71,6 +71,9 @@ class Lifecycle(Middleware):
     async def _announce(self) -> None:
         with contextlib.suppress(Exception):
             await log_warnings(self.log, await self.opened.connect(), self.opened.settings)
+        with contextlib.suppress(Exception):
+            # What cannot be opened now is told of by the first job.
+            await self.opened.open_all()
         while True:
             with contextlib.suppress(Exception):
                 await Processes(await self.opened.connect()).announce("worker", self.owner)
