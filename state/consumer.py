@@ -59,20 +59,22 @@ class WakingConsumer(_RedisConsumer):
     def __init__(self, broker: WakingBroker, queue_name: str, prefetch: int, timeout: int) -> None:  # noqa: ARG002
         # With no timeout dramatiq's consumer does not sleep when it has found nothing.
         super().__init__(broker, queue_name, prefetch, 0)  # type: ignore[no-untyped-call]  # as above
-        self._list = f"{broker.namespace}:{queue_name}"
+        self._wait: _Wait | None = None
         # Set when a message is done with: there is room for another.
         self._room = threading.Event()
         # Of the delayed messages in this worker's hands: when each is due, in ms.
         self._due: dict[str, int] = {}
 
     def __next__(self) -> dramatiq.MessageProxy | None:
-        """A message; None after a wait, whether something came or not."""
+        """A message, or None after a second at most: then the worker looks whether it is to end, and what is due."""
+        if self._wait is not None and not self._woken(self._wait):
+            return None
         if self.broker.ending.is_set():
             time.sleep(ENDING_SECONDS)
             return None
         message: dramatiq.MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]  # as above
         if message is None:
-            self._wait()
+            self._begin_to_wait()
         elif isinstance(due := message.options.get("eta"), int):
             self._due[message.message_id] = due
         return message
@@ -89,39 +91,70 @@ class WakingConsumer(_RedisConsumer):
         finally:
             self._done_with(message)
 
+    def close(self) -> None:
+        if self._wait is not None:
+            self._wait.give_up()
+            self._wait = None
+
     def _done_with(self, message: dramatiq.MessageProxy) -> None:
         self._due.pop(message.message_id, None)
         self._room.set()
 
-    def _wait(self) -> None:
+    def _begin_to_wait(self) -> None:
         self._room.clear()
         if self.outstanding_message_count >= self.prefetch:
             self._room.wait(NOTICE_SECONDS)
             return
         try:
-            self._wait_for_a_message(self._seconds())
+            self._wait = _Wait(
+                self.broker.client.connection_pool, f"{self.broker.namespace}:{self.queue_name}"
+            )
         except redis.RedisError:
-            # The fetch that follows tells whether Redis is there at all.
             time.sleep(LOOK_SECONDS)
 
-    def _seconds(self) -> float:
-        """How long to wait: no longer than until the next delayed message is due."""
-        if not self._due:
-            return WAIT_SECONDS
-        return min(WAIT_SECONDS, max(0.001, (min(self._due.values()) - current_millis()) / 1000))
-
-    def _wait_for_a_message(self, seconds: float) -> None:
-        """Raises what redis-py raises. 0 would be for ever: seconds is more."""
-        pool = self.broker.client.connection_pool
-        connection = pool.get_connection()
+    def _woken(self, wait: _Wait) -> bool:
+        """Whether it is time to fetch again."""
         try:
-            connection.send_command("BLMOVE", self._list, self._list, "LEFT", "LEFT", seconds)
-            deadline = time.monotonic() + seconds + LATE_SECONDS
-            while not connection.can_read(NOTICE_SECONDS):
-                if self.broker.ending.is_set() or time.monotonic() > deadline:
-                    # What it still may say would be taken for the answer to something else.
-                    connection.disconnect()
-                    return
-            connection.read_response()
-        finally:
-            pool.release(connection)
+            if not wait.over(self._seconds()):
+                return False
+        except redis.RedisError:
+            # The fetch that follows tells whether Redis is there at all.
+            wait.give_up()
+            time.sleep(LOOK_SECONDS)
+        self._wait = None
+        return True
+
+    def _seconds(self) -> float:
+        """No longer than until the next delayed message is due."""
+        if not self._due:
+            return NOTICE_SECONDS
+        return min(NOTICE_SECONDS, max(0.001, (min(self._due.values()) - current_millis()) / 1000))
+
+
+class _Wait:
+    """A wait for something in a list, under way on a connection of its own. Raises what redis-py raises."""
+
+    def __init__(self, pool: redis.ConnectionPool, name: str) -> None:
+        self._pool = pool
+        self._connection: Any = pool.get_connection()
+        self._late_at = time.monotonic() + WAIT_SECONDS + LATE_SECONDS
+        try:
+            self._connection.send_command("BLMOVE", name, name, "LEFT", "LEFT", WAIT_SECONDS)  # type: ignore[no-untyped-call]  # redis-py has not typed it
+        except BaseException:
+            self.give_up()
+            raise
+
+    def over(self, seconds: float) -> bool:
+        """Waits so long for it to be over; it is when something came, and after WAIT_SECONDS."""
+        if self._connection.can_read(seconds):
+            self._connection.read_response()
+            self._pool.release(self._connection)
+            return True
+        if time.monotonic() < self._late_at:
+            return False
+        raise redis.TimeoutError
+
+    def give_up(self) -> None:
+        # What it still may say would be taken for the answer to something else.
+        self._connection.disconnect()
+        self._pool.release(self._connection)
