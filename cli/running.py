@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -17,7 +16,6 @@ from typing import Annotated, Any
 import typer
 
 from cli.session import DONE, NOT_FINISHED, ConfigOption, JsonOption, Session, TimeoutOption
-from state.processes import PARENT_VARIABLE
 
 LANES = ("interactive", "bulk")
 # A thread waits for a message's users, who are worked on at once. Messages of the interactive lane have few users, so that
@@ -47,6 +45,8 @@ def own_command(command: str) -> list[str]:
 
 def environment(config: Path) -> Mapping[str, str]:
     """What a child process needs to find the same config file."""
+    from state.processes import PARENT_VARIABLE
+
     parent = {PARENT_VARIABLE: str(os.getpid())}
     return {**os.environ, **parent, "SCIMPIPE_CONFIG": str(config), "PYTHONUNBUFFERED": "1"}
 
@@ -114,6 +114,8 @@ def up(
 
 
 async def _once(session: Session, timeout: float) -> int:
+    import asyncio
+
     from cli.session import opened
     from cli.syncs import show_sync, sync_one
 
@@ -138,6 +140,8 @@ async def _once(session: Session, timeout: float) -> int:
 
 async def _sweep(all_of_it: Any) -> None:
     """What the scheduler would do meanwhile."""
+    import asyncio
+
     from producers.sweep import SWEEP_SECONDS, probe_source
 
     while True:
@@ -149,6 +153,8 @@ async def _sweep(all_of_it: Any) -> None:
 
 async def workers_ready(all_of_it: Any, running: Sequence[subprocess.Popen[bytes]]) -> None:
     """Raises CommandError when a worker ends instead of starting, or does not start in time."""
+    import asyncio
+
     from cli.session import UNREACHABLE, CommandError
     from state.processes import Processes
 
@@ -160,6 +166,8 @@ async def workers_ready(all_of_it: Any, running: Sequence[subprocess.Popen[bytes
 
 
 async def _drain(all_of_it: Any, timeout: float) -> bool:
+    import asyncio
+
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         states = [all_of_it.state(name) for name in all_of_it.settings.targets]
@@ -190,6 +198,8 @@ def _start(command: list[str], config: Path, output: Any) -> subprocess.Popen[by
 
 
 async def _stop(running: Sequence[subprocess.Popen[bytes]]) -> None:
+    import asyncio
+
     for process in running:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
@@ -204,6 +214,8 @@ async def _stop(running: Sequence[subprocess.Popen[bytes]]) -> None:
 
 async def _run_until_stopped(session: Session, commands: Sequence[list[str]]) -> int:
     """Until a signal comes, or one of the processes ends: then all end, with its code."""
+    import asyncio
+
     from producers.opened import compile_all
 
     # Said once and plainly here, rather than by every child.
