@@ -17,6 +17,7 @@ from typing import Any
 
 from cli.demo.rows import Person
 from cli.demo.site import DrupalSite
+from cli.running import worker_command
 
 ROOT = Path(__file__).parents[1]
 MAPPING = {
@@ -139,12 +140,9 @@ class Place:
         self.processes.append(process)
         return process
 
-    def start_worker(self, *queues: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, lane: str = "bulk") -> subprocess.Popen[bytes]:
         """One worker process, as the Procfile has it."""
-        return self.start(
-            [*(sys.executable, "-m", "dramatiq", "workers.main:boot", "--skip-logging", "--processes", "1"),
-             *("--threads", "8", "--worker-fork-timeout", "1000", "--queues", *(queues or ("bulk",)))]
-        )  # fmt: skip
+        return self.start(worker_command(lane))
 
     def start_command(self, *arguments: str) -> subprocess.Popen[bytes]:
         return self.start([sys.executable, "-m", "cli.main", *arguments])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -93,6 +92,8 @@ class Session:
         raise typer.Exit(self._code_of(body))
 
     def _code_of(self, body: Callable[[], Awaitable[int]]) -> int:
+        import asyncio
+
         try:
             return asyncio.run(_awaited(body))
         except KeyboardInterrupt:

@@ -10,6 +10,7 @@ scimpipe:{T}:failed      hash    user -> dead letter (JSON)
 scimpipe:{T}:held        hash    user -> removal that waits for a person (JSON)
 scimpipe:{T}:rejected    hash    user -> operation a person has rejected, and attributes (JSON list)
 scimpipe:{T}:result:U    string  the last result of a user somebody waits for; expires after an hour
+scimpipe:{T}:told        stream  the last users whose result was written; whoever waits reads along
 scimpipe:{T}:links       hash    user -> link (compact text)
 scimpipe:{T}:owners      hash    SCIM id -> user
 scimpipe:{T}:quirks      set     what was learned of the target

@@ -165,6 +165,18 @@ class Ledger:
                 found[user] = decode_result(json.loads(stored["e"]))
         return found
 
+    async def last_told(self) -> str:
+        """Where to read on from, for `told`."""
+        last = await self._redis.xrevrange(self._prefix + "told", count=1)
+        return str(last[0][0]) if last else "0-0"
+
+    async def told(self, since: str, seconds: float) -> tuple[str, frozenset[str]]:
+        """Waits until there are results later than `since`: where to read on from, and whose. Nobody's after so long."""
+        milliseconds = max(1, round(seconds * 1000))
+        streams = await self._redis.xread({self._prefix + "told": since}, block=milliseconds)
+        entries = streams[0][1] if streams else []
+        return (entries[-1][0] if entries else since), frozenset(fields["u"] for _, fields in entries)
+
     # -- what waits for a person -------------------------------------------------------------------------------
 
     async def waiting(self) -> frozenset[str]:

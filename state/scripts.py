@@ -100,7 +100,9 @@ for i = 6, #ARGV do
     local waiting = before.n > now
     -- a message is on its way already, unless the user waits for a back-off and a person wants it now
     if waiting and at_once == '1' then send = true; before.a = 1
-    elseif waiting then job.n = before.n end
+    elseif waiting then job.n = before.n
+    -- it is in the other lane, behind a full sync; of two messages the later one finds nothing to claim
+    elseif trigger ~= 'scheduled' and not before.p.manual and not before.p.automatic then send = true end
     job = merge(before, job)
   end
   if running(user) then send = false end
@@ -202,6 +204,7 @@ local function settle(owner, user, outcome, delay, spent, history, counter, requ
   end
   if job.p.manual then
     redis.call('SET', k('result:' .. user), cjson.encode({g = job.g, e = history}), 'EX', ARGV[2])
+    redis.call('XADD', k('told'), 'MAXLEN', '~', 1000, '*', 'u', user)
   end
   local again = redis.call('HEXISTS', k('jobs'), user) == 1
   local finished = ''

@@ -45,6 +45,10 @@ class Lifecycle(Middleware):
         assert self.runtime is not None, "workers.main.boot sets it"
         return self.runtime
 
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
+        # What waits here could be done by another worker; fetching the next one when a thread is free takes a millisecond.
+        worker.queue_prefetch = worker.worker_threads
+
     def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
         thread = get_event_loop_thread()
         assert thread is not None, "EventLoop has started it"
@@ -67,6 +71,9 @@ class Lifecycle(Middleware):
     async def _announce(self) -> None:
         with contextlib.suppress(Exception):
             await log_warnings(self.log, await self.opened.connect(), self.opened.settings)
+        with contextlib.suppress(Exception):
+            # What cannot be opened now is told of by the first job.
+            await self.opened.open_all()
         while True:
             with contextlib.suppress(Exception):
                 await Processes(await self.opened.connect()).announce("worker", self.owner)

@@ -71,6 +71,14 @@ class Runtime:
             self._reader = open_reader(self.settings.drupal, names)
         return self._reader
 
+    async def open_all(self) -> None:
+        """Opens what the first job would have to wait for, half a second with the drivers' modules. Asks nobody but Redis.
+        Raises RedisUnavailable, and what opening the site raises.
+        """
+        _ = self.reader
+        for name in self.settings.targets:
+            await self.target(name)
+
     async def source_gate(self) -> Gate:
         return Gate(await self.connect(), SOURCE)
 
