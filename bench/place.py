@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +114,11 @@ def asked(url: str) -> dict[str, Any]:
         return found
 
 
+def requests_in(stats: Mapping[str, Any]) -> int:
+    """Requests of every kind an endpoint was asked."""
+    return sum(value for name, value in stats.items() if " " in name)
+
+
 @dataclass
 class Place:
     """folder: holds scimpipe.toml and data_dir. base_url: the endpoint's."""
@@ -140,9 +145,10 @@ class Place:
         self.processes.append(process)
         return process
 
-    def start_worker(self, lane: str = "bulk") -> subprocess.Popen[bytes]:
-        """One worker process, as the Procfile has it."""
-        return self.start(worker_command(lane))
+    def start_worker(self, lane: str = "bulk", boot: str | None = None) -> subprocess.Popen[bytes]:
+        """One worker process, as the Procfile has it. boot: what makes it, as dramatiq's command is told; ours if None."""
+        command = worker_command(lane)
+        return self.start([boot if boot and part == "workers.main:boot" else part for part in command])
 
     def start_command(self, *arguments: str) -> subprocess.Popen[bytes]:
         return self.start([sys.executable, "-m", "cli.main", *arguments])

@@ -168,6 +168,14 @@ def status_error(
     return kind(status, scim_type, retry_after)
 
 
+def asked_to_wait(status: int, headers: Mapping[str, str]) -> float | None:
+    """Seconds nobody is to send; None: nobody has asked for that."""
+    if status not in {429, 503}:
+        return None
+    wait = retry_after_seconds(headers.get("retry-after"))
+    return DEFAULT_RETRY_SECONDS if wait is None and status == 429 else wait
+
+
 def retry_after_seconds(header: str | None) -> float | None:
     """RFC 9110 10.2.3: seconds, or a date. Never more than an hour."""
     if not header:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
@@ -22,7 +21,7 @@ from provisioning.depth import DEEPEST, too_deep
 from provisioning.inflate import ACCEPTED
 from provisioning.ports import Lease
 from scim.authorization import Authorization
-from scim.errors import NoAnswer, NotConnected, UnusableAnswer
+from scim.errors import NoAnswer, NotConnected, UnusableAnswer, asked_to_wait
 from scim.network import RAISED, network_error, read_bounded
 
 MEDIA_TYPE = "application/scim+json"
@@ -51,19 +50,27 @@ def counted(sent: Sequence[str]) -> int:
     return len(sent) - sent.count(SHARED)
 
 
+class Turn(Protocol):
+    """One request that may be sent now."""
+
+    def answered(self, status: int | None, retry_after_seconds: float | None = None) -> None:
+        """status: None when there was no answer. retry_after_seconds: how long the target asked to wait."""
+
+
 class Limiter(Protocol):
-    """Decides how many requests are under way at once (workers.throttle)."""
+    """Decides when a request may be sent (workers.throttle)."""
 
-    def slot(self) -> AbstractAsyncContextManager[None]: ...
-
-    def observed(self, status: int | None, seconds: float) -> None: ...
+    def slot(self, kind: str) -> AbstractAsyncContextManager[Turn]:
+        """kind: method and collection; requests of one kind take about as long as each other. Raises TooManyRequests
+        when the target may not be asked for long.
+        """
 
 
 class Unlimited:
-    def slot(self) -> AbstractAsyncContextManager[None]:
-        return nullcontext()
+    def slot(self, kind: str) -> AbstractAsyncContextManager[Turn]:  # noqa: ARG002  # all are alike here
+        return nullcontext(self)
 
-    def observed(self, status: int | None, seconds: float) -> None: ...
+    def answered(self, status: int | None, retry_after_seconds: float | None = None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +148,15 @@ class Transport:
         CredentialMissing.
         """
         url = self._url(path, params)
+        kind = f"{method} {path.split('/', 2)[1]}"
         whole: Content | None = content if body is None else encoded(body)
         credential = await self._authorization.header()
-        answer = await self._send(method, url, whole, {**(headers or {}), "Authorization": credential})
+        answer = await self._send(method, url, whole, {**(headers or {}), "Authorization": credential}, kind)
         if answer.status == 401 and self._authorization.refused(credential):
             credential = await self._authorization.header()
-            answer = await self._send(method, url, whole, {**(headers or {}), "Authorization": credential})
+            answer = await self._send(
+                method, url, whole, {**(headers or {}), "Authorization": credential}, kind
+            )
         return answer
 
     def _url(self, path: str, params: Mapping[str, str | int] | None) -> httpx.URL:
@@ -162,10 +172,10 @@ class Transport:
         return url
 
     async def _send(
-        self, method: str, url: httpx.URL, content: Content | None, headers: Mapping[str, str]
+        self, method: str, url: httpx.URL, content: Content | None, headers: Mapping[str, str], kind: str
     ) -> Answer:
         for _ in range(REDIRECTS + 1):
-            answer = await self._send_once(method, url, content, headers)
+            answer = await self._send_once(method, url, content, headers, kind)
             if answer.status not in {301, 302, 303, 307, 308}:
                 return answer
             url = self._redirected(url, answer, method)
@@ -191,22 +201,23 @@ class Transport:
             raise UnusableAnswer("the target redirects to what is no address; is base_url right?") from None
 
     async def _send_once(
-        self, method: str, url: httpx.URL, content: Content | None, headers: Mapping[str, str]
+        self, method: str, url: httpx.URL, content: Content | None, headers: Mapping[str, str], kind: str
     ) -> Answer:
-        async with self._limiter.slot():
+        async with self._limiter.slot(kind) as turn:
             request = self._request(method, url, content() if callable(content) else content, headers)
-            started = time.monotonic()
             status: int | None = None
+            wait: float | None = None
             try:
                 self.requests += 1
                 if (sent_here := SENT.get()) is not None:
                     sent_here.append(method)
                 async with asyncio.timeout(self._whole_seconds):
                     status, names, raw = await self._exchange(request)
+                wait = asked_to_wait(status, names)
             except RAISED as error:
                 raise network_error(error) from None
             finally:
-                self._limiter.observed(status, time.monotonic() - started)
+                turn.answered(status, wait)
         return _answer(status, names, raw)
 
     def _request(

@@ -16,14 +16,16 @@ scimpipe:{T}:owners      hash    SCIM id -> user
 scimpipe:{T}:quirks      set     what was learned of the target
 scimpipe:{T}:removals    zset    user:operation -> ms: removals of the last hour
 scimpipe:{T}:cleared:P   zset    user -> ms: who lost attribute P in the last hour
-scimpipe:{T}:gate        hash    throttled_until, failures, paused, quarantined, since, probe_at, probe_wait
+scimpipe:{T}:gate        hash    throttled_until, told_until, failures, paused, quarantined, since, probe_at,
+                                 probe_wait
 scimpipe:{T}:history     stream  what was done
 scimpipe:{T}:run         string  id of the run under way or last
 scimpipe:{T}:run:R       hash    counters, cursor and times of a full sync
 scimpipe:{T}:run:R:users set     users the run still waits for
 scimpipe:{T}:changes     hash    change detection: watermark and the ids seen at it
 scimpipe:{@drupal}:roster hash   change detection: range of uids -> the users the site had in it (packed)
-scimpipe:{T}:rate        string  ms of the last moment taken by a request, where a rate is set; expires
+scimpipe:{T}:pace        hash    the rate at which requests are sent, where one is known or set (state.rate); expires
+scimpipe:{T}:paced       zset    number -> ms: moments at which requests were sent, of the last half minute; expires
 scimpipe:{T}:scanner     string  who scans for a full sync; expires
 scimpipe:key             string  32 random bytes (hex): the key of all digests
 scimpipe:process:ID      string  a process that is alive; expires

@@ -1,29 +1,186 @@
-"""A rate all workers share: each request takes the next free moment (limits.requests_per_second)."""
+"""The moments at which requests may be sent, shared by all processes of a target: none before the gate is open again
+(Retry-After), and where a rate is known or set, each at a moment of its own.
+
+scimpipe:{T}:pace   hash  at: ms of the last moment taken. per_second, doubt, level: the curve of state.allowance, level in
+                          seconds, 0 while the rate is searched for. burst, burst_ms: what the target let pass at once.
+                          emptied: ms at which a request was sent that was answered 429. opened: ms from when requests
+                          are let through again. sent: moments taken since. Expires ten minutes after its last use.
+scimpipe:{T}:paced  zset  moments taken since `opened`, by their number, of the last half minute: number -> ms. Expires.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from state.allowance import DOUBLING_SECONDS, Allowance, Emptied, found
 from state.client import Redis
 from state.keys import key
 
-# ARGV: ms between two requests. Gives ms until this one may go; a moment that passed unused is not made up for.
-_NEXT = """
+# Work that can wait takes moments so far ahead; whoever waits for a person takes the next one, if it is not farther.
+AHEAD_MS, URGENT_AHEAD_MS = 50, 5_000
+# Moments that passed while nobody asked are made up for so far back: the time it takes to ask.
+MADE_UP_MS = 20
+FORGOTTEN_MS, REMEMBERED_MS = 600_000, 30_000
+
+_COMMON = """
 local T = redis.call('TIME')
 local now = tonumber(T[1]) * 1000 + tonumber(T[2]) / 1000
-local last = tonumber(redis.call('GET', KEYS[1]) or '0')
-local at = math.max(now, last + tonumber(ARGV[1]))
-redis.call('SET', KEYS[1], string.format('%.3f', at), 'PX', 60000)
-return math.ceil(at - now)
+local opens = tonumber(redis.call('HGET', KEYS[2], 'throttled_until') or '0')
+local function text(ms) return string.format('%.3f', ms) end
+local function pace(p)
+  -- requests a second, from per_second, doubt, level and opened; nil while nothing is known
+  local rate, level = tonumber(p[1] or ''), tonumber(p[3] or '0')
+  if not rate then return nil end
+  local s = math.max(0, now - tonumber(p[4])) / 1000
+  if level == 0 then return rate * 2 ^ math.min(60, s / tonumber(DOUBLING)) end
+  return rate * (1 + tonumber(p[2]) * (s / level - 1) ^ 3)
+end
+""".replace("DOUBLING", str(DOUBLING_SECONDS))
+
+# KEYS: pace, gate, paced. ARGV: moments wanted, '1' for a person, requests a second at most or 0.
+# Gives ms until the gate opens, '1' where there is a rate, moments taken, ms until the first of them (or until it is worth
+# while to ask again), ms between them.
+_TAKE = (
+    _COMMON
+    + f"""
+local wanted, urgent, most = tonumber(ARGV[1]), ARGV[2] == '1', tonumber(ARGV[3])
+local p = redis.call('HMGET', KEYS[1], 'per_second', 'doubt', 'level', 'opened', 'at', 'sent')
+local rate = pace(p)
+if most > 0 then rate = math.min(rate or most, most) end
+local closed = math.max(0, opens - now)
+if not rate then return {{text(closed), '0', '0', '0', '0'}} end
+if closed > 0 or wanted == 0 then return {{text(closed), '1', '0', '0', '0'}} end
+local between = 1000 / rate
+local at = tonumber(p[5] or '0')
+-- a person has opened the gate, or the server's clock was set back
+if tonumber(p[4] or '0') > now then redis.call('HSET', KEYS[1], 'opened', text(now)) end
+if at > now + {URGENT_AHEAD_MS} + 2 * between then at = now end
+local first = math.max(now - {MADE_UP_MS}, opens, at + between)
+local ahead = now + (urgent and math.max({URGENT_AHEAD_MS}, between) or {AHEAD_MS}) - first
+if ahead < 0 then return {{'0', '1', '0', text(-ahead), '0'}} end
+local count = urgent and 1 or math.min(wanted, math.floor(ahead / between) + 1)
+local last = first + (count - 1) * between
+local sent = redis.call('HINCRBY', KEYS[1], 'sent', count)
+redis.call('HSET', KEYS[1], 'at', text(last))
+redis.call('PEXPIRE', KEYS[1], {FORGOTTEN_MS})
+if p[1] then
+  redis.call('ZADD', KEYS[3], text(last), sent)
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', text(now - {REMEMBERED_MS}))
+  redis.call('PEXPIRE', KEYS[3], {FORGOTTEN_MS})
+end
+return {{'0', '1', tostring(count), text(math.max(0, first - now)), text(between)}}
+"""
+)
+
+# KEYS: as above. ARGV: ms to wait; with 429 also ms since the request was sent, how many had passed before, in how many ms.
+# Closes the gate. Gives what led to it, where a rate was paced: `emptied` to name it by, opened, the 429 before, ms since
+# `opened`, burst, burst_ms, pace, and the moments taken.
+_CLOSE = (
+    _COMMON
+    + f"""
+local wait = tonumber(ARGV[1])
+local open = opens <= now
+local until_ms = math.max(opens, now + wait)
+redis.call('HSET', KEYS[2], 'throttled_until', string.format('%d', math.ceil(until_ms)))
+if not ARGV[2] then return {{}} end
+local sent_at = now - tonumber(ARGV[2])
+local passed, within = tonumber(ARGV[3]), tonumber(ARGV[4])
+local p = redis.call('HMGET', KEYS[1], 'per_second', 'doubt', 'level', 'opened', 'emptied', 'burst', 'burst_ms')
+local rate, opened = pace(p), tonumber(p[4] or '0')
+redis.call('PEXPIRE', KEYS[1], math.ceil(until_ms - now) + {FORGOTTEN_MS})
+local out = {{}}
+if rate and open and sent_at >= opened then
+  out = {{text(sent_at), text(opened), p[5], text(sent_at - opened), p[6], p[7], text(rate)}}
+  for _, each in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1, 'WITHSCORES')) do table.insert(out, each) end
+  redis.call('HSET', KEYS[1], 'emptied', text(sent_at))
+elseif passed > 0 or not rate then
+  -- the first ever; each process says what it had sent, and what came in meanwhile was at least that
+  local more = math.max(1, passed) * 1000 / (within + wait)
+  if not rate then
+    redis.call('HSET', KEYS[1], 'per_second', more, 'level', 0, 'doubt', 0, 'emptied', text(sent_at), 'burst', passed,
+               'burst_ms', within)
+  elseif tonumber(p[3]) == 0 and not open then
+    redis.call('HSET', KEYS[1], 'per_second', tonumber(p[1]) + more, 'burst', tonumber(p[6]) + passed)
+  end
+end
+if sent_at >= opened or not open then
+  redis.call('HSET', KEYS[1], 'opened', text(until_ms), 'at', 0, 'sent', 0)
+  redis.call('DEL', KEYS[3])
+end
+return out
+"""
+)
+
+# KEYS: pace. ARGV: emptied, then the curve. Nothing when there has been another 429 since.
+_LEARNED = """
+if redis.call('HGET', KEYS[1], 'emptied') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'per_second', ARGV[2], 'doubt', ARGV[3], 'level', ARGV[4], 'burst', ARGV[5], 'burst_ms', 0)
+return 1
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """What may be sent, in seconds from now. closed: until the gate opens. paced: whether there is a rate; without one
+    any number may be sent. count, first, between: moments taken; none with `first`: then is the time to ask again.
+    """
+
+    closed: float = 0.0
+    paced: bool = False
+    count: int = 0
+    first: float = 0.0
+    between: float = 0.0
+
+
 class Rate:
-    """requests_per_second of one target, over all processes."""
+    """Of one target, over all processes. most: limits.requests_per_second, 0 where it is to be found out."""
 
-    def __init__(self, redis: Redis, target: str, requests_per_second: float) -> None:
-        self._key = key(target, "rate")
-        self._interval_ms = 1000 / requests_per_second
-        self._script = redis.register_script(_NEXT)
+    def __init__(self, redis: Redis, target: str, most: float = 0.0) -> None:
+        self._keys = [key(target, name) for name in ("pace", "gate", "paced")]
+        self._most = most
+        self._take = redis.register_script(_TAKE)
+        self._close = redis.register_script(_CLOSE)
+        self._learned = redis.register_script(_LEARNED)
 
-    async def wait_seconds(self) -> float:
-        """How long this request has to wait; its moment is taken."""
-        return int(await self._script(keys=[self._key], args=[self._interval_ms])) / 1000
+    async def take(self, wanted: int, *, urgent: bool = False) -> Moments:
+        """Takes up to so many moments; 0 only asks. urgent: the very next one, for a person."""
+        answer = await self._take(keys=self._keys, args=[wanted, "1" if urgent else "0", self._most])
+        closed, paced, count, first, between = answer
+        seconds = (float(each) / 1000 for each in (closed, first, between))
+        closed_seconds, first_seconds, between_seconds = seconds
+        return Moments(closed_seconds, paced == "1", int(count), first_seconds, between_seconds)
+
+    async def close(self, seconds: float) -> None:
+        """Nobody sends for so long."""
+        await self._close(keys=self._keys, args=[seconds * 1000])
+
+    async def emptied(
+        self, retry_after_seconds: float, sent_seconds_ago: float, passed: int, passed_seconds: float
+    ) -> None:
+        """A request was answered 429: closes the gate for everybody, and learns. passed: requests that had gone well just
+        before, in passed_seconds; to be said once.
+        """
+        wait, ago, within = retry_after_seconds * 1000, sent_seconds_ago * 1000, passed_seconds * 1000
+        answer = await self._close(keys=self._keys, args=[wait, ago, passed, within])
+        if answer:
+            allowance = found(_read(answer))
+            await self._learned(keys=self._keys[:1], args=[answer[0], *_curve(allowance)])
+
+
+def _read(answer: list[str]) -> Emptied:
+    _, opened, before, after, burst, burst_ms, pace = map(float, answer[:7])
+    numbers, moments = answer[7::2], answer[8::2]
+    return Emptied(
+        sent=[
+            ((float(at) - opened) / 1000, int(number)) for number, at in zip(numbers, moments, strict=True)
+        ],
+        after=after / 1000,
+        paused=(opened - before) / 1000,
+        burst=burst,
+        burst_seconds=burst_ms / 1000,
+        pace=pace,
+    )
+
+
+def _curve(allowance: Allowance) -> tuple[float, float, float, float]:
+    return allowance.per_second, allowance.doubt, allowance.level_seconds, allowance.burst

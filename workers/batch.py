@@ -28,6 +28,8 @@ from state.ledger import BULK, INTERACTIVE
 from workers.leases import LEASE_SECONDS, HeldLeases, UserLease, keep
 from workers.reporting import log_result
 from workers.runtime import TargetWork
+from workers.throttle import PATIENCE_SECONDS
+from workers.waiting import URGENT
 
 # An unreadable source or an unreachable target is tried again after this long; a few times, then the gate closes.
 OUTAGE_SECONDS = 2.0
@@ -64,11 +66,12 @@ class Batch:
     async def run(self, users: Sequence[str], lane: str) -> None:
         """Raises nothing of the users' making; Redis errors pass, and the sweeper sends the users again."""
         self._lane = lane
+        URGENT.set(lane == INTERACTIVE)
         health = await self._work.state.gate.health()
         if not health.open or not (await self._source_gate.health()).open:
             # They stay pending; the sweeper sends them when the gate opens.
             return
-        if health.throttled_seconds > 0:
+        if health.throttled_seconds > PATIENCE_SECONDS:
             await self._work.state.send(users, lane, health.throttled_seconds)
             return
         jobs = await self._ledger.claim(users, self._owner, LEASE_SECONDS)
@@ -161,13 +164,7 @@ class Batch:
                 job, users.get(job.user), links.get(job.user), lease
             )
         except Throttled as error:
-            seconds = error.retry_after_seconds or 1.0
-            self._close(seconds)
-            if await gate.throttle(seconds):
-                self._log.warning(
-                    "target_throttled", target=job.target, seconds=seconds, status_code=error.status_code
-                )
-            await self._hand_back(job, seconds)
+            await self._throttled(job, error, began=bool(requests))
         except Outage as error:
             if await gate.failed(error.detail, certain=error.certain):
                 self._log.error(
@@ -195,6 +192,22 @@ class Batch:
             await self._settle(job, replace(result, requests=counted(requests)))
         finally:
             leases.release(job.user)
+
+    async def _throttled(self, job: Job, error: Throttled, *, began: bool) -> None:
+        """Back to the queue, no attempt spent. The others wait in the throttle, unless that takes long. began: a request
+        of this user was sent.
+        """
+        seconds = error.retry_after_seconds or 1.0
+        if await self._work.state.gate.throttle(seconds):
+            self._log.warning(
+                "target_throttled", target=job.target, seconds=seconds, status_code=error.status_code
+            )
+        if seconds > PATIENCE_SECONDS:
+            self._close(seconds)
+            if not began:
+                # With the others, in one message.
+                raise asyncio.CancelledError
+        await self._hand_back(job, seconds)
 
     async def _judge(self, result: Result) -> None:
         """A run of 5xx answers is an outage, whoever the users are; any good answer ends the run."""

@@ -22,7 +22,8 @@ from state.keys import SOURCE
 from state.links import digest_key
 from state.rate import Rate
 from state.target_state import TargetState
-from workers.throttle import Throttle
+from workers.concurrency import Concurrency
+from workers.throttle import Limit, Throttle
 
 
 class UnknownTargetError(Exception):
@@ -51,6 +52,7 @@ class Runtime:
     _targets: dict[str, TargetWork] = field(default_factory=dict)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     compiled: dict[str, CompiledTarget] = field(default_factory=dict)
+    concurrency: Callable[[int], Limit] = Concurrency
 
     def __post_init__(self) -> None:
         """Raises MappingError: nothing runs on a mapping that cannot be compiled."""
@@ -99,9 +101,8 @@ class Runtime:
 
     def _open(self, name: str, state: TargetState, key: bytes, before: TargetWork | None) -> TargetWork:
         settings, compiled = self.settings.targets[name], self.compiled[name]
-        per_second = settings.limits.requests_per_second
-        pace = Rate(self.redis, name, per_second) if per_second > 0 else None
-        throttle = Throttle(settings.limits.concurrency, pace)
+        rate = Rate(self.redis, name, settings.limits.requests_per_second)
+        throttle = Throttle(self.concurrency(settings.limits.concurrency), rate)
         if before:
             before.target.look_ups.forget()
         target = before.target if before else open_target(settings, quirks=state.quirks, limiter=throttle)

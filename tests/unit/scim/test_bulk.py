@@ -435,12 +435,12 @@ class Turnstile:
         self.wanted = asyncio.Event()
 
     @asynccontextmanager
-    async def slot(self):
+    async def slot(self, kind):
         self.wanted.set()
         await self.open.wait()
-        yield
+        yield self
 
-    def observed(self, status: int | None, seconds: float) -> None: ...
+    def answered(self, status: int | None, retry_after_seconds: float | None = None) -> None: ...
 
 
 def known(target: Any) -> Any:
