@@ -126,6 +126,9 @@ class Bulk:
             if taken and size + waiting.bytes > most:
                 break
             del self._waiting[waiting]
+            if waiting.outcome.done():
+                # Cancelled a moment ago, and not gone yet.
+                continue
             if not waiting.still_theirs():
                 waiting.settle(LeaseLostError())
             elif FRAME_BYTES + waiting.bytes > most:

@@ -12,7 +12,7 @@ import pytest
 from provisioning.errors import Conflict, Missing, Superseded
 from provisioning.mapping import new_resource
 from provisioning.model import Changes, Desired
-from tests.support.opened_target import with_target
+from tests.support import opened_target
 from tests.support.scim_server import ScimServer, scim_server
 from tests.support.scimmy import ScimmyServer, scimmy_server
 
@@ -29,6 +29,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[ScimServer | ScimmyServer
     else:
         with scim_server(etag=request.param != "no ETag") as other:
             yield other
+
+
+def with_target(base_url: str, body: Any) -> Any:
+    """With time enough: requests grow while they are answered in a sixth of the timeout."""
+    return opened_target.with_target(base_url, body, timeout_seconds=60)
 
 
 def desired(number: int, **more: Any) -> Desired:
