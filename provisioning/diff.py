@@ -84,8 +84,8 @@ def _equal(actual: JsonValue, wanted: JsonValue) -> bool:
             and len(actual) == len(wanted)
             and all(_has(actual, each) for each in wanted)
         )
-    if isinstance(wanted, Mapping):
-        return isinstance(actual, Mapping) and all(
+    if isinstance(wanted, dict):
+        return isinstance(actual, dict) and all(
             (key := member(actual, name)) is not None and _equal(actual[key], value)
             for name, value in wanted.items()
         )
@@ -96,11 +96,7 @@ def _has(elements: list[Any], wanted: JsonValue) -> bool:
     """Servers add display, $ref and primary to elements, or wrap a bare value: {"value": ...}."""
     return any(
         _equal(element, wanted)
-        or (
-            isinstance(element, Mapping)
-            and not isinstance(wanted, Mapping)
-            and element.get("value") == wanted
-        )
+        or (isinstance(element, dict) and not isinstance(wanted, dict) and element.get("value") == wanted)
         for element in elements
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -218,7 +217,7 @@ def matching_value(desired: Desired, attribute: str) -> str | None:
         value = value_at(new_resource(desired), parse(attribute))
     if isinstance(value, list):
         value = next((item for item in value if item), None)
-    return None if value is None or isinstance(value, Mapping) else str(value)
+    return None if value is None or isinstance(value, dict) else str(value)
 
 
 def nearest(name: str, known: frozenset[str] | set[str]) -> str:

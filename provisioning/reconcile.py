@@ -7,7 +7,6 @@ goes round again, a few times at most; retrying later belongs to the queue (DESI
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -45,14 +44,13 @@ ROUNDS = 6
 
 @dataclass(frozen=True)
 class Reconciler:
-    """Reconciles the users of one target. key: the digest key. random, clock: for back-off and durations."""
+    """Reconciles the users of one target. key: the digest key. random: for the back-off."""
 
     settings: TargetSettings
     compiled: CompiledTarget
     key: bytes
     ports: Ports
     random: Callable[[], float]
-    clock: Callable[[], float] = time.monotonic
 
     async def reconcile(self, job: Job, user: SourceUser | None, link: Link | None, lease: Lease) -> Result:
         """Does what one user needs and says what that was.
@@ -60,12 +58,10 @@ class Reconciler:
         user: as Drupal showed it after the job was claimed; None when gone. Raises Throttled, Outage and
         SourceUnreadable, which concern more than this user, and LeaseLostError; everything else is a Result.
         """
-        started = self.clock()
         try:
-            result = await _Attempt(self, job, user, link, lease).run()
+            return await _Attempt(self, job, user, link, lease).run()
         except EvaluationError as error:
-            result = self.reporter(job).report(OperationName.NONE, OutcomeName.FAILED, detail=str(error))
-        return replace(result, duration_ms=round((self.clock() - started) * 1000))
+            return self.reporter(job).report(OperationName.NONE, OutcomeName.FAILED, detail=str(error))
 
     def reporter(self, job: Job) -> Reporter:
         return Reporter(self.settings, self._switches, job, self.random)

@@ -28,14 +28,14 @@ _CURSOR_LOST = frozenset({"invalidCursor", "expiredCursor"})
 
 def accounts_of(answer: Answer) -> list[RemoteUser]:
     """The resources of a ListResponse; none where there is no `Resources` (RFC 7644 3.4.2)."""
-    resources = answer.body.get("Resources") if isinstance(answer.body, Mapping) else None
+    resources = answer.body.get("Resources") if isinstance(answer.body, dict) else None
     listed = resources if isinstance(resources, list) else []
     return [account for each in listed if (account := read_account(each)) is not None]
 
 
 def read_account(resource: Any, version: str | None = None) -> RemoteUser | None:
     """The account; None where there is none, or none whose id could be asked for."""
-    if not isinstance(resource, Mapping):
+    if not isinstance(resource, dict):
         return None
     scim_id, meta = _word(resource.get("id")), resource.get("meta")
     # A dot would be another address.
@@ -44,7 +44,7 @@ def read_account(resource: Any, version: str | None = None) -> RemoteUser | None
     if isinstance(resource.get("externalId"), list | dict):
         # Not ours to read, but a claim all the same: never an account without externalId.
         resource = {**resource, "externalId": str(resource["externalId"])}
-    known = _word(version or (meta.get("version") if isinstance(meta, Mapping) else None))
+    known = _word(version or (meta.get("version") if isinstance(meta, dict) else None))
     return RemoteUser(scim_id, known or None, resource)
 
 
@@ -150,7 +150,7 @@ def _listed(answer: Answer) -> Answer:
         if error.scim_type in _CURSOR_LOST:
             raise ListingIncomplete(f"the target lost its place in the listing ({error.scim_type})")
         raise error
-    if not isinstance(answer.body, Mapping):
+    if not isinstance(answer.body, dict):
         raise UnusableAnswer("the target answered a listing with something that is not SCIM")
     return answer
 

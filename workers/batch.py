@@ -6,6 +6,7 @@ Each user succeeds or fails alone; one who has to wait leaves the batch and come
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -159,6 +160,7 @@ class Batch:
         requests = self._requests.setdefault(job.user, [])
         SENT.set(requests)
         LEASE.set(lease)
+        started = time.monotonic()
         try:
             result = await self._work.reconciler.reconcile(
                 job, users.get(job.user), links.get(job.user), lease
@@ -189,7 +191,8 @@ class Batch:
             await self._settle(job, reporter.failure(OperationName.NONE, failure))
         else:
             await self._judge(result)
-            await self._settle(job, replace(result, requests=counted(requests)))
+            duration_ms = round((time.monotonic() - started) * 1000)
+            await self._settle(job, replace(result, requests=counted(requests), duration_ms=duration_ms))
         finally:
             leases.release(job.user)
 
