@@ -1,9 +1,9 @@
 """What a target allows in a second, worked out from when it said 429. Pure; state.rate keeps it in Redis.
 
 A 429 means that the target's bucket is empty (or its window used up). What was sent since the bucket was last full or last
-empty, and how long that took, give the rate at which it fills. After each 429 the rate follows the curve of TCP's CUBIC:
-from a little below what was found, level with it for long, then ever faster beyond it, so that a target that allows
-more is found out and one that does not is asked seldom. Until there has been a second 429 nothing is known but how much
+empty, and how long that took, give the rate at which it fills. After each 429 the rate follows a curve as TCP's CUBIC
+has one, only flatter at first and then steeper: level with what was found for long, then beyond it, so that a target
+that allows more is found out and one that does not is asked seldom. Until there has been a second 429 nothing is known but how much
 the first had let pass: the rate begins low and doubles.
 """
 
@@ -19,9 +19,8 @@ SHORTEST_WINDOW_SECONDS = 0.3
 # Of the requests counted since a full bucket one at either end may belong elsewhere.
 UNCERTAIN_REQUESTS = 2.0
 LEAST_DOUBT, MOST_DOUBT = 0.015, 0.15
-# The curve is level with what was found after so many seconds for each share of certainty, 60 at the most.
-SELDOM_REQUESTS = 50
-LEVEL_SECONDS, LONGEST_LEVEL_SECONDS = 0.9, 60.0
+# The surer, the later the curve leaves what was found: seconds times doubt, and the longest; never before so many requests.
+LEVEL_SECONDS, LONGEST_LEVEL_SECONDS, SELDOM_REQUESTS = 1.8, 90.0, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +42,8 @@ class Emptied:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """per_second: what was found. doubt: how far the curve begins below it, as a share. level_seconds: until the curve
-    has come up to it. burst: what a full bucket lets through at once.
+    """per_second: what was found. doubt: as a share of it. level_seconds: until the curve is beyond it by the doubt. burst:
+    what a full bucket lets through at once.
     """
 
     per_second: float
@@ -54,23 +53,24 @@ class Allowance:
 
     def pace(self, seconds: float) -> float:
         """Requests a second, so long after requests were let through again. state.rate's script has the same."""
-        return self.per_second * (1 + self.doubt * (seconds / self.level_seconds - 1) ** 3)
+        return self.per_second * (1 + self.doubt * (seconds / self.level_seconds) ** 5)
 
 
 def found(emptied: Emptied) -> Allowance:
     """The rate at which the bucket fills: no window of time can have let through more than a full bucket and what came in
     meanwhile, and the one that began as the bucket was last full let through just that.
     """
-    total = _sent_by(emptied, emptied.after)
+    # All but the one that was refused.
+    total = max(0, _sent_by(emptied, emptied.after) - 1)
     # Since the 429 before nothing but what came in: less than the truth only if the bucket ran over meanwhile.
     whole = emptied.paused + emptied.after
     best, window = total / whole, whole
-    for second, count in [(0.0, 0), *emptied.sent]:
-        # A full bucket then, and what came in: so it was with the burst, too.
+    for second, count in emptied.sent:
+        # A full bucket less this one, and what came in: so it was with the burst, too.
         length = emptied.after - second - emptied.burst_seconds
         if length < SHORTEST_WINDOW_SECONDS:
             break
-        rate = (total - count - emptied.burst) / length
+        rate = (total - count - (emptied.burst - 1)) / length
         if rate > best:
             best, window = rate, length
     per_second = max(min(best, emptied.pace), 1 / whole)
