@@ -75,7 +75,7 @@ return {{'0', '1', tostring(count), text(math.max(0, first - now)), text(between
 # KEYS: as above. ARGV: ms to wait; with 429 also the moment of the request that was answered so, 0 if it had none, and how
 # many had passed before, in how many ms.
 # Closes the gate. Gives what led to it, where a rate was paced: `emptied` to name it by, opened, the 429 before, ms since
-# `opened`, burst, burst_ms, pace, and the moments taken.
+# `opened`, burst, burst_ms, pace, level, and the moments taken.
 _CLOSE = (
     _COMMON
     + f"""
@@ -91,18 +91,16 @@ local out = {{}}
 -- not by the gate, nor by when this arrives: whoever was sent before `opened` tells of what was before
 local anew = moment >= opened
 if rate and anew then
-  out = {{text(moment), text(opened), p[5], text(moment - opened), p[6], p[7], text(rate)}}
+  out = {{text(moment), text(opened), p[5], text(moment - opened), p[6], p[7], text(rate), p[3]}}
   for _, each in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1, 'WITHSCORES')) do table.insert(out, each) end
   redis.call('HSET', KEYS[1], 'emptied', text(moment))
 elseif moment == 0 then
   -- the first ever; each process says what it had sent, and what comes in meanwhile is at least that
   local more = (passed > 0 and passed or rate and 0 or 1) * 1000 / (within + wait)
-  if not rate then
-    anew = true
-    redis.call('HSET', KEYS[1], 'per_second', more, 'level', 0, 'doubt', 0, 'emptied', text(now), 'burst', passed,
-               'burst_ms', within)
-  elseif tonumber(p[3]) == 0 then
-    redis.call('HSET', KEYS[1], 'per_second', tonumber(p[1]) + more, 'burst', tonumber(p[6]) + passed)
+  anew = not rate
+  if anew or passed > 0 and tonumber(p[3]) == 0 then
+    redis.call('HSET', KEYS[1], 'per_second', tonumber(p[1] or '0') + more, 'doubt', 0, 'level', 0, 'emptied', text(now),
+               'burst', tonumber(p[6] or '0') + passed, 'burst_ms', math.max(tonumber(p[7] or '0'), within))
   end
 end
 if anew or now < opened then
@@ -175,8 +173,8 @@ class Rate:
 
 
 def _read(answer: list[str]) -> Emptied:
-    _, opened, before, after, burst, burst_ms, pace = map(float, answer[:7])
-    numbers, moments = answer[7::2], answer[8::2]
+    _, opened, before, after, burst, burst_ms, pace, level_seconds = map(float, answer[:8])
+    numbers, moments = answer[8::2], answer[9::2]
     return Emptied(
         sent=[
             ((float(at) - opened) / 1000, int(number)) for number, at in zip(numbers, moments, strict=True)
@@ -186,6 +184,7 @@ def _read(answer: list[str]) -> Emptied:
         burst=burst,
         burst_seconds=burst_ms / 1000,
         pace=pace,
+        level_seconds=level_seconds,
     )
 
 
