@@ -3,7 +3,7 @@
 
 scimpipe:{T}:pace   hash  at: ms of the last moment taken. per_second, doubt, level: the curve of state.allowance, level in
                           seconds, 0 while the rate is searched for. burst, burst_ms: what the target let pass at once.
-                          emptied: ms at which a request was sent that was answered 429. opened: ms from when requests
+                          emptied: moment of the request that was answered 429. opened: ms from when requests
                           are let through again. sent: moments taken since. Expires ten minutes after its last use.
 scimpipe:{T}:paced  zset  moments taken since `opened`, by their number, of the last half minute: number -> ms. Expires.
 """
@@ -33,13 +33,13 @@ local function pace(p)
   if not rate then return nil end
   local s = math.max(0, now - tonumber(p[4])) / 1000
   if level == 0 then return rate * 2 ^ math.min(60, s / tonumber(DOUBLING)) end
-  return rate * (1 + tonumber(p[2]) * (s / level - 1) ^ 3)
+  return rate * (1 + tonumber(p[2]) * (s / level) ^ 5)
 end
 """.replace("DOUBLING", str(DOUBLING_SECONDS))
 
 # KEYS: pace, gate, paced. ARGV: moments wanted, '1' for a person, requests a second at most or 0.
 # Gives ms until the gate opens, '1' where there is a rate, moments taken, ms until the first of them (or until it is worth
-# while to ask again), ms between them.
+# while to ask again), ms between them, and the first one as such.
 _TAKE = (
     _COMMON
     + f"""
@@ -48,8 +48,8 @@ local p = redis.call('HMGET', KEYS[1], 'per_second', 'doubt', 'level', 'opened',
 local rate = pace(p)
 if most > 0 then rate = math.min(rate or most, most) end
 local closed = math.max(0, opens - now)
-if not rate then return {{text(closed), '0', '0', '0', '0'}} end
-if closed > 0 or wanted == 0 then return {{text(closed), '1', '0', '0', '0'}} end
+if not rate then return {{text(closed), '0', '0', '0', '0', '0'}} end
+if closed > 0 or wanted == 0 then return {{text(closed), '1', '0', '0', '0', '0'}} end
 local between = 1000 / rate
 local at = tonumber(p[5] or '0')
 -- a person has opened the gate, or the server's clock was set back
@@ -57,7 +57,7 @@ if tonumber(p[4] or '0') > now then redis.call('HSET', KEYS[1], 'opened', text(n
 if at > now + {URGENT_AHEAD_MS} + 2 * between then at = now end
 local first = math.max(now - {MADE_UP_MS}, opens, at + between)
 local ahead = now + (urgent and math.max({URGENT_AHEAD_MS}, between) or {AHEAD_MS}) - first
-if ahead < 0 then return {{'0', '1', '0', text(-ahead), '0'}} end
+if ahead < 0 then return {{'0', '1', '0', text(-ahead), '0', '0'}} end
 local count = urgent and 1 or math.min(wanted, math.floor(ahead / between) + 1)
 local last = first + (count - 1) * between
 local sent = redis.call('HINCRBY', KEYS[1], 'sent', count)
@@ -68,45 +68,46 @@ if p[1] then
   redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', text(now - {REMEMBERED_MS}))
   redis.call('PEXPIRE', KEYS[3], {FORGOTTEN_MS})
 end
-return {{'0', '1', tostring(count), text(math.max(0, first - now)), text(between)}}
+return {{'0', '1', tostring(count), text(math.max(0, first - now)), text(between), text(first)}}
 """
 )
 
-# KEYS: as above. ARGV: ms to wait; with 429 also ms since the request was sent, how many had passed before, in how many ms.
+# KEYS: as above. ARGV: ms to wait; with 429 also the moment of the request that was answered so, 0 if it had none, and how
+# many had passed before, in how many ms.
 # Closes the gate. Gives what led to it, where a rate was paced: `emptied` to name it by, opened, the 429 before, ms since
-# `opened`, burst, burst_ms, pace, and the moments taken.
+# `opened`, burst, burst_ms, pace, level, and the moments taken.
 _CLOSE = (
     _COMMON
     + f"""
 local wait = tonumber(ARGV[1])
-local open = opens <= now
 local until_ms = math.max(opens, now + wait)
 redis.call('HSET', KEYS[2], 'throttled_until', string.format('%d', math.ceil(until_ms)))
 if not ARGV[2] then return {{}} end
-local sent_at = now - tonumber(ARGV[2])
+local moment = tonumber(ARGV[2])
 local passed, within = tonumber(ARGV[3]), tonumber(ARGV[4])
 local p = redis.call('HMGET', KEYS[1], 'per_second', 'doubt', 'level', 'opened', 'emptied', 'burst', 'burst_ms')
 local rate, opened = pace(p), tonumber(p[4] or '0')
-redis.call('PEXPIRE', KEYS[1], math.ceil(until_ms - now) + {FORGOTTEN_MS})
 local out = {{}}
-if rate and open and sent_at >= opened then
-  out = {{text(sent_at), text(opened), p[5], text(sent_at - opened), p[6], p[7], text(rate)}}
+-- not by the gate, nor by when this arrives: whoever was sent before `opened` tells of what was before
+local anew = moment >= opened
+if rate and anew then
+  out = {{text(moment), text(opened), p[5], text(moment - opened), p[6], p[7], text(rate), p[3]}}
   for _, each in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1, 'WITHSCORES')) do table.insert(out, each) end
-  redis.call('HSET', KEYS[1], 'emptied', text(sent_at))
-elseif passed > 0 or not rate then
-  -- the first ever; each process says what it had sent, and what came in meanwhile was at least that
-  local more = math.max(1, passed) * 1000 / (within + wait)
-  if not rate then
-    redis.call('HSET', KEYS[1], 'per_second', more, 'level', 0, 'doubt', 0, 'emptied', text(sent_at), 'burst', passed,
-               'burst_ms', within)
-  elseif tonumber(p[3]) == 0 and not open then
-    redis.call('HSET', KEYS[1], 'per_second', tonumber(p[1]) + more, 'burst', tonumber(p[6]) + passed)
+  redis.call('HSET', KEYS[1], 'emptied', text(moment))
+elseif moment == 0 then
+  -- the first ever; each process says what it had sent, and what comes in meanwhile is at least that
+  local more = (passed > 0 and passed or rate and 0 or 1) * 1000 / (within + wait)
+  anew = not rate
+  if anew or passed > 0 and tonumber(p[3]) == 0 then
+    redis.call('HSET', KEYS[1], 'per_second', tonumber(p[1] or '0') + more, 'doubt', 0, 'level', 0, 'emptied', text(now),
+               'burst', tonumber(p[6] or '0') + passed, 'burst_ms', math.max(tonumber(p[7] or '0'), within))
   end
 end
-if sent_at >= opened or not open then
+if anew or now < opened then
   redis.call('HSET', KEYS[1], 'opened', text(until_ms), 'at', 0, 'sent', 0)
   redis.call('DEL', KEYS[3])
 end
+redis.call('PEXPIRE', KEYS[1], math.ceil(until_ms - now) + {FORGOTTEN_MS})
 return out
 """
 )
@@ -122,7 +123,8 @@ return 1
 @dataclass(frozen=True, slots=True)
 class Moments:
     """What may be sent, in seconds from now. closed: until the gate opens. paced: whether there is a rate; without one
-    any number may be sent. count, first, between: moments taken; none with `first`: then is the time to ask again.
+    any number may be sent. count, first, between: moments taken; none with `first`: then is the time to ask again. at: the
+    first moment, in ms of Redis' clock.
     """
 
     closed: float = 0.0
@@ -130,6 +132,11 @@ class Moments:
     count: int = 0
     first: float = 0.0
     between: float = 0.0
+    at: float = 0.0
+
+    def moment(self, number: int) -> float:
+        """Of those taken, in ms of Redis' clock."""
+        return self.at + number * self.between * 1000
 
 
 class Rate:
@@ -145,31 +152,29 @@ class Rate:
     async def take(self, wanted: int, *, urgent: bool = False) -> Moments:
         """Takes up to so many moments; 0 only asks. urgent: the very next one, for a person."""
         answer = await self._take(keys=self._keys, args=[wanted, "1" if urgent else "0", self._most])
-        closed, paced, count, first, between = answer
-        seconds = (float(each) / 1000 for each in (closed, first, between))
-        closed_seconds, first_seconds, between_seconds = seconds
-        return Moments(closed_seconds, paced == "1", int(count), first_seconds, between_seconds)
+        closed, paced, count, first, between, at = map(float, answer)
+        return Moments(closed / 1000, paced > 0, int(count), first / 1000, between / 1000, at)
 
     async def close(self, seconds: float) -> None:
         """Nobody sends for so long."""
         await self._close(keys=self._keys, args=[seconds * 1000])
 
     async def emptied(
-        self, retry_after_seconds: float, sent_seconds_ago: float, passed: int, passed_seconds: float
+        self, retry_after_seconds: float, moment: float, passed: int, passed_seconds: float
     ) -> None:
-        """A request was answered 429: closes the gate for everybody, and learns. passed: requests that had gone well just
-        before, in passed_seconds; to be said once.
+        """A request was answered 429: closes the gate for everybody, and learns. moment: the one it had, 0 for none. passed:
+        requests that had gone well just before, in passed_seconds; to be said once.
         """
-        wait, ago, within = retry_after_seconds * 1000, sent_seconds_ago * 1000, passed_seconds * 1000
-        answer = await self._close(keys=self._keys, args=[wait, ago, passed, within])
+        wait, within = retry_after_seconds * 1000, passed_seconds * 1000
+        answer = await self._close(keys=self._keys, args=[wait, moment, passed, within])
         if answer:
             allowance = found(_read(answer))
             await self._learned(keys=self._keys[:1], args=[answer[0], *_curve(allowance)])
 
 
 def _read(answer: list[str]) -> Emptied:
-    _, opened, before, after, burst, burst_ms, pace = map(float, answer[:7])
-    numbers, moments = answer[7::2], answer[8::2]
+    _, opened, before, after, burst, burst_ms, pace, level_seconds = map(float, answer[:8])
+    numbers, moments = answer[8::2], answer[9::2]
     return Emptied(
         sent=[
             ((float(at) - opened) / 1000, int(number)) for number, at in zip(numbers, moments, strict=True)
@@ -179,6 +184,7 @@ def _read(answer: list[str]) -> Emptied:
         burst=burst,
         burst_seconds=burst_ms / 1000,
         pace=pace,
+        level_seconds=level_seconds,
     )
 
 

@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from scim.errors import TooManyRequests
@@ -47,25 +48,27 @@ class Pace(Protocol):
     async def take(self, wanted: int, *, urgent: bool = False) -> Moments: ...
 
     async def emptied(
-        self, retry_after_seconds: float, sent_seconds_ago: float, passed: int, passed_seconds: float
+        self, retry_after_seconds: float, moment: float, passed: int, passed_seconds: float
     ) -> None: ...
 
     async def close(self, seconds: float) -> None: ...
 
 
+@dataclass(slots=True)
 class Turn:
-    """scim.transport.Turn: one request that may be sent now."""
+    """scim.transport.Turn: one request that may be sent now. level: for workers.concurrency. moment: the one it was given,
+    0 where none are. began: on the throttle's clock.
+    """
 
-    def __init__(self, throttle: Throttle, kind: str, level: int | None) -> None:
-        self._throttle = throttle
-        self._kind = kind
-        self._level = level
-        self._began = throttle.clock()
+    throttle: Throttle
+    kind: str
+    level: int | None
+    moment: float
+    began: float
 
     def answered(self, status: int | None, retry_after_seconds: float | None = None) -> None:
         """status: None when there was no answer (timeout, reset)."""
-        seconds = self._throttle.clock() - self._began
-        self._throttle.observed(self._level, self._kind, status, seconds, retry_after_seconds)
+        self.throttle.observed(self, status, retry_after_seconds)
 
 
 class Throttle:
@@ -99,48 +102,42 @@ class Throttle:
         """
         if not self._asks:
             self._look()
+        moment = 0.0
         if self._asks or self._free() < 1 or self._waiting.anybody:
-            await self._turn()
+            moment = await self._turn()
         else:
             self._under_way += 1
         try:
             full = self._under_way >= self.concurrency.allowed
-            yield Turn(self, kind, self.concurrency.level if full else None)
+            yield Turn(self, kind, self.concurrency.level if full else None, moment, self.clock())
         finally:
             self._under_way -= 1
             self._wake()
 
-    def observed(
-        self,
-        level: int | None,
-        kind: str,
-        status: int | None,
-        seconds: float,
-        retry_after_seconds: float | None = None,
-    ) -> None:
+    def observed(self, turn: Turn, status: int | None, retry_after_seconds: float | None = None) -> None:
         """Learns from an answer: how many at a time, and how many a second."""
         wait = None if retry_after_seconds is None else retry_after_seconds or SHORTEST_WAIT_SECONDS
         if status == 429 and self._pace is not None:
             # It wants less in a second, not less at a time.
-            self._close(wait or SHORTEST_WAIT_SECONDS, sent_seconds_ago=seconds)
+            self._close(wait or SHORTEST_WAIT_SECONDS, turn.moment)
         elif status is None or status in {429, 503}:
             self.concurrency.pushed_back()
             if wait is not None:
                 self._close(wait)
         else:
             self._recent.add()
-            self.concurrency.answered(level, kind, seconds)
+            self.concurrency.answered(turn.level, turn.kind, self.clock() - turn.began)
 
     # -- whose turn it is ----------------------------------------------------------------------------------------
 
     def _free(self) -> int:
         return self.concurrency.allowed - self._under_way
 
-    async def _turn(self) -> None:
+    async def _turn(self) -> float:
         turn = self._waiting.join()
         self._wake()
         try:
-            await turn
+            return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 # It had been let go already: the place is the next one's.
@@ -160,8 +157,8 @@ class Throttle:
         else:
             self._room.set()
 
-    def _let_go(self) -> bool:
-        if not self._waiting.let_go():
+    def _let_go(self, moment: float = 0.0) -> bool:
+        if not self._waiting.let_go(moment):
             return False
         self._under_way += 1
         return True
@@ -203,7 +200,7 @@ class Throttle:
             if (wait := began + moments.first + number * moments.between - self.clock()) > 0:
                 await asyncio.sleep(wait)
             # Closed meanwhile: moments that are not used are nobody's.
-            if self._closed_seconds() > 0 or not self._let_go():
+            if self._closed_seconds() > 0 or not self._let_go(moments.moment(number)):
                 return
 
     async def _take(self, pace: Pace, wanted: int, *, urgent: bool = False) -> Moments:
@@ -233,21 +230,21 @@ class Throttle:
             await self._take(pace, 0)
         self._wake()
 
-    def _close(self, seconds: float, sent_seconds_ago: float | None = None) -> None:
-        """Here at once, and for everybody. sent_seconds_ago: of a request that was answered 429."""
+    def _close(self, seconds: float, moment: float | None = None) -> None:
+        """Here at once, and for everybody. moment: of a request that was answered 429."""
         self._closed_until = max(self._closed_until, self.clock() + seconds)
         if self._pace is not None:
             self._asks = True
             self._closings += 1
             self._untold += 1
-            self._start(self._tell(self._pace, seconds, sent_seconds_ago))
+            self._start(self._tell(self._pace, seconds, moment))
 
-    async def _tell(self, pace: Pace, seconds: float, sent_seconds_ago: float | None) -> None:
+    async def _tell(self, pace: Pace, seconds: float, moment: float | None) -> None:
         try:
-            if sent_seconds_ago is None:
+            if moment is None:
                 await pace.close(seconds)
             else:
-                await pace.emptied(seconds, sent_seconds_ago, *self._recent.take())
+                await pace.emptied(seconds, moment, *self._recent.take())
         finally:
             self._untold -= 1
 
