@@ -39,6 +39,7 @@ class Lifecycle(Middleware):
         self.runtime: Runtime | None = None
         self.stopping = asyncio.Event()
         self._beat: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[None] | None = None
 
     @property
     def opened(self) -> Runtime:
@@ -67,13 +68,16 @@ class Lifecycle(Middleware):
 
     async def _start(self) -> None:
         self._beat = asyncio.create_task(self._announce())
+        self._opening = asyncio.create_task(self._open())
+
+    async def _open(self) -> None:
+        # What cannot be opened now is told of by the first job.
+        with contextlib.suppress(Exception):
+            await self.opened.open_all()
 
     async def _announce(self) -> None:
         with contextlib.suppress(Exception):
             await log_warnings(self.log, await self.opened.connect(), self.opened.settings)
-        with contextlib.suppress(Exception):
-            # What cannot be opened now is told of by the first job.
-            await self.opened.open_all()
         while True:
             with contextlib.suppress(Exception):
                 await Processes(await self.opened.connect()).announce("worker", self.owner)
