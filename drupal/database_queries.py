@@ -76,7 +76,7 @@ def refs_changed(connection: Connection, tables: UserTables, since: int) -> list
     return _made_refs(connection.execute(rows.order_by(changed, tables.users.c.uid)))
 
 
-def _made_refs(rows: Iterable[Row[Any]]) -> list[UserRef]:
+def _made_refs(rows: Iterable[Sequence[Any]]) -> list[UserRef]:
     return [UserRef(uid, uuid, seconds) for uid, uuid, changed in rows for seconds in _seconds((changed,))]
 
 
@@ -164,7 +164,7 @@ def _users_of(
 def _users(
     statements: UserStatements,
     rows: Sequence[Row[Any]],
-    read: Callable[[FieldStatements], Sequence[Row[Any]]],
+    read: Callable[[FieldStatements], Iterable[Sequence[Any]]],
 ) -> list[SourceUser]:
     """Whole users of base rows, in their order. read: a field's rows, of these users or of more.
 
@@ -191,7 +191,7 @@ def _users(
     return list(map(SourceUser, uids, uuids, values))
 
 
-def _items(rows: Sequence[Row[Any]], languages: Mapping[int, str]) -> Items:
+def _items(rows: Iterable[Sequence[Any]], languages: Mapping[int, str]) -> Items:
     """By uid, the values of each row by delta, of the user's own language only, as Drupal itself reads them."""
     items: dict[int, list[Sequence[Any]]] = defaultdict(list)
     for uid, langcode, *columns in rows:
