@@ -77,7 +77,10 @@ async def read(site: str) -> tuple[int, float]:
                 ("roles", "roles_target_id"),
                 *((name, f"{name}_value") for name in FIELDS),
             ):
-                query = f"SELECT entity_id, delta, {column} FROM user__{table} WHERE entity_id BETWEEN :first AND :last"
+                query = (
+                    f"SELECT entity_id, delta, {column} FROM user__{table}"
+                    " WHERE deleted = 0 AND entity_id BETWEEN :first AND :last"
+                )
                 connection.execute(text(query), bounds).all()
             count += len(rows)
             after = rows[-1].uid
