@@ -11,7 +11,8 @@ from pathlib import Path
 
 from bench import load
 from bench.figures import Figures, Goal, Once
-from bench.place import endpoint, make_site, place
+from bench.place import endpoint, place
+from bench.site import make_large_site
 
 OPERATIONS = 1000
 GOALS = (Goal("2", "initial load, one worker, Bulk", "users/s", "bulk", "load", at_least=3.0),)
@@ -21,8 +22,7 @@ GOALS = (Goal("2", "initial load, one worker, Bulk", "users/s", "bulk", "load", 
 def measuring(folder: Path, quick: bool) -> Iterator[Once]:
     users = 2_000 if quick else 20_000
     site = f"sqlite:///{folder / 'site.sqlite'}"
-    # The administrator is one of them.
-    make_site(site, users - 1).close()
+    make_large_site(site, users).close()
 
     def once() -> Figures:
         with tempfile.TemporaryDirectory(dir=folder) as name:

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.figures import Figures, Goal, Once
-from bench.place import ROOT, bare, endpoint, make_site, place, printed
+from bench.place import ROOT, bare, endpoint, place, printed
+from bench.site import make_large_site
 
 CONCURRENCY = 32
 PLAIN = 1_000
@@ -29,8 +30,7 @@ GOALS = (
 def measuring(folder: Path, quick: bool) -> Iterator[Once]:
     users = 2_000 if quick else 20_000
     site = f"sqlite:///{folder / 'site.sqlite'}"
-    # The administrator is one of them.
-    make_site(site, users - 1).close()
+    make_large_site(site, users).close()
     some = folder / "bodies.jsonl"
     some.write_text(printed("bodies", site, str(PLAIN)), encoding="utf-8")
 
