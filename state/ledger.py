@@ -32,10 +32,12 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """applied: the lease was still ours. pending_again: submitted meanwhile, send a message. run: just finished."""
+    """applied: the lease was still ours. again: the lane of what was submitted meanwhile, send a message. run: just
+    finished.
+    """
 
     applied: bool
-    pending_again: bool
+    again: str | None
     run: str | None
 
 
@@ -117,7 +119,7 @@ class Ledger:
         arguments = [part.encode() for settle in settles for part in settle]
         answer = await self._run("SETTLE", HISTORY_LENGTH, RESULT_SECONDS, *arguments)
         return [
-            Settled(applied == "1", again == "1", run or None) for applied, again, run in _rows(answer, 3)
+            Settled(applied == "1", again or None, run or None) for applied, again, run in _rows(answer, 3)
         ]
 
     async def hand_back(self, users: Sequence[str], owner: str, delay_seconds: float = 0) -> None:

@@ -30,6 +30,7 @@ local function merge(a, b)
   a.ok = b.ok or a.ok
   return a
 end
+local function lane(job) return (job.p.manual or job.p.automatic) and 'interactive' or 'bulk' end
 local function pending(user, job, send_at)
   redis.call('HSET', k('jobs'), user, cjson.encode(job))
   redis.call('ZADD', k('due'), send_at, user)
@@ -166,7 +167,7 @@ return out
 
 # ARGV: history_length, result_seconds, then for each user owner, user, outcome, delay_ms, attempt_spent, history entry (JSON;
 #       of a dead letter or a held removal also what is kept of it), counter, requests.
-# Gives applied, pending again, run finished (id or '') for each.
+# Gives applied, the lane of what was submitted meanwhile or '', run finished (id or '') for each.
 SETTLE = (
     _COMMON
     + """
@@ -177,16 +178,16 @@ local function finish(run)
 end
 local function settle(owner, user, outcome, delay, spent, history, counter, requests)
   local raw = redis.call('HGET', k('leased'), user)
-  if not raw then return '0', '0', '' end
+  if not raw then return '0', '', '' end
   local leased = cjson.decode(raw)
-  if leased.o ~= owner then return '0', '0', '' end
+  if leased.o ~= owner then return '0', '', '' end
   local job = leased.j
   if job.r and requests ~= '0' then redis.call('HINCRBY', k('run:' .. job.r), 'requests', requests) end
   redis.call('XADD', k('history'), 'MAXLEN', '~', ARGV[1], '*', 'e', history)
   if outcome == 'pending' then
     if spent == '1' then job.a = job.a + 1 end
     restore(user, job, delay)
-    return '1', '0', ''
+    return '1', '', ''
   end
   release(user)
   if outcome == 'failed' or outcome == 'held' then
@@ -206,7 +207,8 @@ local function settle(owner, user, outcome, delay, spent, history, counter, requ
     redis.call('SET', k('result:' .. user), cjson.encode({g = job.g, e = history}), 'EX', ARGV[2])
     redis.call('XADD', k('told'), 'MAXLEN', '~', 1000, '*', 'u', user)
   end
-  local again = redis.call('HEXISTS', k('jobs'), user) == 1
+  local other = redis.call('HGET', k('jobs'), user)
+  local again = other and lane(cjson.decode(other)) or ''
   local finished = ''
   local function count(id)
     local run = k('run:' .. id)
@@ -217,8 +219,8 @@ local function settle(owner, user, outcome, delay, spent, history, counter, requ
   if job.r then count(job.r) end
   -- the full sync under way may wait for this user, too, though a later batch has put its name on the job
   local current = redis.call('GET', k('run'))
-  if current and current ~= job.r and not again then count(current) end
-  return '1', again and '1' or '0', finished
+  if current and current ~= job.r and again == '' then count(current) end
+  return '1', again, finished
 end
 local out = {}
 for i = 3, #ARGV, 8 do
@@ -265,7 +267,7 @@ for _, user in ipairs(redis.call('ZRANGEBYSCORE', k('due'), '-inf', now, 'LIMIT'
     if not running(user) then
       local job = cjson.decode(raw)
       table.insert(out, user)
-      table.insert(out, (job.p.manual or job.p.automatic) and 'interactive' or 'bulk')
+      table.insert(out, lane(job))
     end
   end
 end
@@ -294,7 +296,7 @@ for i = 2, #ARGV do
     if before then job = merge(cjson.decode(before), job); job.a = 1; job.n = now end
     pending(user, job, now + 30000)
     table.insert(out, user); table.insert(out, tostring(job.g))
-    table.insert(out, (job.p.manual or job.p.automatic) and 'interactive' or 'bulk')
+    table.insert(out, lane(job))
   end
 end
 return out
@@ -313,7 +315,7 @@ for _, user in ipairs(redis.call('ZRANGE', k('due'), 0, -1)) do
     job.n = now
     pending(user, job, now + tonumber(ARGV[1]))
     table.insert(out, user)
-    table.insert(out, (job.p.manual or job.p.automatic) and 'interactive' or 'bulk')
+    table.insert(out, lane(job))
   end
 end
 return out

@@ -228,11 +228,10 @@ class Batch:
         log_result(self._log, result)
         if settled.run:
             self._log.info("sync_finished", target=job.target, run_id=settled.run)
-        lane = _lane(job)
         if result.outcome is OutcomeName.PENDING:
-            await self._work.state.send([job.user], lane, result.retry_after_seconds or 0)
-        elif settled.pending_again:
-            await self._work.state.send([job.user], lane)
+            await self._work.state.send([job.user], _lane(job), result.retry_after_seconds or 0)
+        elif settled.again:
+            await self._work.state.send([job.user], settled.again)
 
     async def _hand_back(self, job: Job, seconds: float) -> None:
         await self._ledger.hand_back([job.user], self._owner, seconds)

@@ -87,7 +87,7 @@ def test_a_user_submitted_while_running_becomes_pending_again_when_the_work_ends
         assert await ledger.claim(["u"], "other", LEASE) == ()
         settled = await ledger.settle(job, "w", result(job))
         assert settled.applied
-        assert settled.pending_again
+        assert settled.again == "interactive"
         (again,) = await ledger.claim(["u"], "other", LEASE)
         assert again.generation == marked.generations["u"]
 
