@@ -35,11 +35,8 @@ def users_by_uuid(connection: Connection, tables: UserTables, ids: Sequence[str]
 
     Raises Unintelligible for a user without its row of users_field_data: it is not gone.
     """
-    # Drupal's uuid columns compare without case on MySQL and SQLite, and with case on PostgreSQL. On MySQL they are
-    # ASCII, and comparing them with anything else is an error.
-    asked = {spelling for uuid in ids if uuid.isascii() for spelling in (uuid, uuid.lower())}
     statements = UserStatements.over(tables)
-    found = connection.execute(statements.by_uuid, {"uuids": sorted(asked)}).all()
+    found = connection.execute(statements.by_uuid, {"uuids": _spellings(ids)}).all()
     for row in found:
         if row.name is None:
             raise Unintelligible(
@@ -51,6 +48,23 @@ def users_by_uuid(connection: Connection, tables: UserTables, ids: Sequence[str]
         # Somebody seems gone. In an emptied or foreign database everybody does.
         require_users(connection, tables)
     return answer
+
+
+def uuids_present(connection: Connection, tables: UserTables, ids: Sequence[str]) -> frozenset[str]:
+    """Those of the uuids that are in the database, damaged users among them: they are not gone."""
+    found = connection.execute(UserStatements.over(tables).uuids, {"uuids": _spellings(ids)})
+    there = {uuid.lower() for (uuid,) in found}
+    present = frozenset(uuid for uuid in ids if uuid.lower() in there)
+    if len(present) < len(ids):
+        require_users(connection, tables)
+    return present
+
+
+def _spellings(ids: Sequence[str]) -> Sequence[str]:
+    """Drupal's uuid columns compare without case on MySQL and SQLite, and with case on PostgreSQL. On MySQL they are
+    ASCII, and comparing them with anything else is an error.
+    """
+    return sorted({spelling for uuid in ids if uuid.isascii() for spelling in (uuid, uuid.lower())})
 
 
 def users_after(connection: Connection, tables: UserTables, after: int, limit: int) -> list[SourceUser]:

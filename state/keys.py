@@ -12,6 +12,7 @@ scimpipe:{T}:rejected    hash    user -> operation a person has rejected, and at
 scimpipe:{T}:result:U    string  the last result of a user somebody waits for; expires after an hour
 scimpipe:{T}:links       hash    user -> link (compact text)
 scimpipe:{T}:owners      hash    SCIM id -> user
+scimpipe:{T}:linked      hash    of all links: layouts, and how many are settled or have left (state.links)
 scimpipe:{T}:quirks      set     what was learned of the target
 scimpipe:{T}:removals    zset    user:operation -> ms: removals of the last hour
 scimpipe:{T}:cleared:P   zset    user -> ms: who lost attribute P in the last hour
