@@ -65,6 +65,12 @@ class DatabaseReader:
             users |= await self._run(partial(_by_uuid, ids=batch))
         return users
 
+    async def present(self, ids: Sequence[str]) -> frozenset[str]:
+        there: frozenset[str] = frozenset()
+        for batch in _batches(list(dict.fromkeys(ids)), READ_BATCH):
+            there |= await self._run(partial(_present, ids=batch))
+        return there
+
     async def scan(self, after: int = 0) -> AsyncIterator[Sequence[SourceUser]]:
         while page := await self._run(partial(_users_page, after=after)):
             yield page
@@ -151,6 +157,10 @@ def _verified(connection: Connection, tables: UserTables) -> tuple[str, int]:
 
 def _by_uuid(connection: Connection, tables: UserTables, ids: Sequence[str]) -> Mapping[str, SourceUser]:
     return queries.users_by_uuid(connection, tables, ids)
+
+
+def _present(connection: Connection, tables: UserTables, ids: Sequence[str]) -> frozenset[str]:
+    return queries.uuids_present(connection, tables, ids)
 
 
 def _users_page(connection: Connection, tables: UserTables, after: int) -> Sequence[SourceUser]:

@@ -35,8 +35,6 @@ TIMES = ("created", "changed", "access", "login")
 LONGEST_UID = 10
 _ICU = "und-x-icu"
 
-Items = Mapping[int, Sequence[Sequence[Any]]]
-
 
 class ShapeOutdated(Exception):
     """A field taken for a single one has several values by now: look at the fields again."""
@@ -47,11 +45,8 @@ def users_by_uuid(connection: Connection, tables: UserTables, ids: Sequence[str]
 
     Raises Unintelligible for a user without its row of users_field_data: it is not gone.
     """
-    # Drupal's uuid columns compare without case on MySQL and SQLite, and with case on PostgreSQL. On MySQL they are
-    # ASCII, and comparing them with anything else is an error.
-    asked = {spelling for uuid in ids if uuid.isascii() for spelling in (uuid, uuid.lower())}
     statements = UserStatements.over(tables)
-    found = connection.execute(statements.by_uuid, {"uuids": sorted(asked)}).all()
+    found = connection.execute(statements.by_uuid, {"uuids": _spellings(ids)}).all()
     for row in found:
         if row.name is None:
             raise Unintelligible(
@@ -63,6 +58,23 @@ def users_by_uuid(connection: Connection, tables: UserTables, ids: Sequence[str]
         # Somebody seems gone. In an emptied or foreign database everybody does.
         require_users(connection, tables)
     return answer
+
+
+def uuids_present(connection: Connection, tables: UserTables, ids: Sequence[str]) -> frozenset[str]:
+    """Those of the uuids that are in the database, damaged users among them: they are not gone."""
+    found = connection.execute(UserStatements.over(tables).uuids, {"uuids": _spellings(ids)})
+    there = {uuid.lower() for (uuid,) in found}
+    present = frozenset(uuid for uuid in ids if uuid.lower() in there)
+    if len(present) < len(ids):
+        require_users(connection, tables)
+    return present
+
+
+def _spellings(ids: Sequence[str]) -> Sequence[str]:
+    """Drupal's uuid columns compare without case on MySQL and SQLite, and with case on PostgreSQL. On MySQL they are
+    ASCII, and comparing them with anything else is an error.
+    """
+    return sorted({spelling for uuid in ids if uuid.isascii() for spelling in (uuid, uuid.lower())})
 
 
 def users_after(connection: Connection, tables: UserTables, after: int, limit: int) -> list[SourceUser]:
@@ -215,35 +227,42 @@ def _users(
         "name": names,
         "mail": [mail or None for mail in mails],
         "status": map(bool, statuses),
-        "roles": _roles(_items(read(statements.roles), languages), uids),
+        "roles": _roles(read(statements.roles), languages, uids),
         "langcode": langcodes,
         "timezone": [timezone or None for timezone in timezones],
         **dict(zip(TIMES, map(_seconds, times), strict=True)),
     }
     for field in statements.fields:
-        items = _items(read(field), languages)
-        _check_guess(field.shape, items.values())
-        columns[field.shape.name] = [field.shape.value(items.get(uid, ())) for uid in uids]
+        columns[field.shape.name] = _values(field.shape, read(field), languages, uids)
     values = (dict(zip(columns, each, strict=True)) for each in zip(*columns.values(), strict=True))
     return list(map(SourceUser, uids, uuids, values))
 
 
-def _items(rows: Iterable[Sequence[Any]], languages: Mapping[int, str]) -> Items:
-    """By uid, the values of each row by delta, of the user's own language only, as Drupal itself reads them."""
-    items: dict[int, list[Sequence[Any]]] = defaultdict(list)
-    for uid, langcode, *columns in rows:
-        if langcode == languages.get(uid):
-            items[uid].append(columns)
-    return items
-
-
-def _check_guess(shape: FieldShape, items: Iterable[Sequence[Any]]) -> None:
-    if shape.guessed and not shape.multiple and any(len(rows) > 1 for rows in items):
+def _values(
+    shape: FieldShape, rows: Iterable[Sequence[Any]], languages: Mapping[int, str], uids: Sequence[int]
+) -> list[FieldValue]:
+    """By the order of the users, the field of each in their own language only, as Drupal itself reads it."""
+    own = [row for row in rows if row[1] == languages.get(row[0])]
+    if shape.guessed and not shape.multiple and len({row[0] for row in own}) < len(own):
         raise ShapeOutdated(shape.name)
+    if shape.multiple or len(shape.columns) > 1:
+        items: dict[int, list[Sequence[Any]]] = defaultdict(list)
+        for uid, _, *columns in own:
+            items[uid].append(columns)
+        return [shape.value(items.get(uid, ())) for uid in uids]
+    # Most fields are like this one. The value of the lowest delta is the last to be taken.
+    values = {uid: value for uid, _, value in reversed(own)}
+    return [shape.plain(value) for value in map(values.get, uids)]
 
 
-def _roles(items: Items, uids: Sequence[int]) -> list[list[str]]:
-    return [sorted({role for (role,) in items.get(uid, ())} - {AUTHENTICATED}) for uid in uids]
+def _roles(
+    rows: Iterable[Sequence[Any]], languages: Mapping[int, str], uids: Sequence[int]
+) -> list[list[str]]:
+    roles: dict[int, set[str]] = defaultdict(set)
+    for uid, langcode, role in rows:
+        if langcode == languages.get(uid) and role != AUTHENTICATED:
+            roles[uid].add(role)
+    return [sorted(roles.get(uid, ())) for uid in uids]
 
 
 def _seconds(times: Iterable[Any]) -> list[int]:

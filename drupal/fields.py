@@ -46,11 +46,13 @@ class FieldShape:
 
     def _item(self, item: Sequence[Any]) -> FieldValue:
         if len(self.columns) == 1:
-            return self._plain(item[0])
-        return {column: self._plain(value) for column, value in zip(self.columns, item, strict=True)}
+            return self.plain(item[0])
+        return {column: self.plain(value) for column, value in zip(self.columns, item, strict=True)}
 
-    def _plain(self, value: Any) -> Any:
+    def plain(self, value: Any) -> Any:
         """The value as JSON:API gives it: decimals as text, booleans as such, serialised columns as data."""
+        if value.__class__ is str and self.type != "decimal":
+            return value
         if isinstance(value, bytes):
             return _data(value)
         if self.type == "boolean" and value is not None:

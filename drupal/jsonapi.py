@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from config.settings import DrupalJsonApiSettings
 from drupal.errors import NoUsers, Unintelligible, UnknownField, source_errors
@@ -27,6 +28,7 @@ PAGE = 50
 LAST_UID = 2**31 - 1
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _Params = dict[str, str | int]
+_U = TypeVar("_U", SourceUser, UserRef)
 
 
 class JsonApiReader:
@@ -62,14 +64,25 @@ class JsonApiReader:
             if not self._known_fields:
                 await self.verify()
             for start in range(0, len(wanted), PAGE):
-                users |= await self._read(wanted[start : start + PAGE])
+                users |= await self._asked(wanted[start : start + PAGE], self._user, self._params())
         return users
 
-    async def _read(self, ids: Sequence[str]) -> Mapping[str, SourceUser]:
-        params = _condition("i", "id", "IN", list(ids))
-        users = {
-            user.uuid: user for user in map(self._user, rows_of(await self._complete(params))) if user.uid > 0
-        }
+    async def present(self, ids: Sequence[str]) -> frozenset[str]:
+        there: set[str] = set()
+        wanted = list(dict.fromkeys(ids))
+        fields = _sparse((UID, "status", "roles", "mail", "changed"))
+        with source_errors():
+            for start in range(0, len(wanted), PAGE):
+                there |= (await self._asked(wanted[start : start + PAGE], ref_of, fields)).keys()
+        return frozenset(there)
+
+    async def _asked(
+        self, ids: Sequence[str], made: Callable[[Mapping[str, object]], _U], fields: _Params
+    ) -> Mapping[str, _U]:
+        """One page of users by uuid, none of whom is left out but those who are gone."""
+        params = {**_condition("i", "id", "IN", list(ids)), **fields}
+        found = map(made, rows_of(await self._complete(params)))
+        users = {user.uuid: user for user in found if user.uid > 0}
         if absent := [each for each in ids if each not in users]:
             await self._prove_gone(absent)
         return users

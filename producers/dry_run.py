@@ -25,14 +25,17 @@ async def plan_all(opened: Opened, name: str) -> tuple[int, int, list[Preview]]:
     reconciler = Reconciler(settings, opened.compiled[name], await opened.key(), ports, random.random)
     sync = await opened.full_sync(name)
     await opened.reader.verify()
+    attendance = await sync.attendance()
     scanned, unchanged = 0, 0
     planned: list[Preview] = []
     async for page in opened.reader.scan():
         scan = await sync.judge(page)
+        attendance.count(page, scan.prints)
         scanned, unchanged = scanned + len(page), unchanged + scan.unchanged
         wanted = {*scan.changed, *scan.leaving, *scan.clearing}
         planned += await _preview_all(reconciler, [(user.uuid, user) for user in page if user.uuid in wanted])
-    planned += await _preview_all(reconciler, [(user, None) for user in sorted(await sync.gone())])
+    gone = {user async for users in attendance.gone() for user in users}
+    planned += await _preview_all(reconciler, [(user, None) for user in sorted(gone)])
     return scanned, unchanged, planned
 
 

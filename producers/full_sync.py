@@ -1,7 +1,7 @@
 """The full sync of one target: whatever differs is put right, whatever was missed is caught.
 
-It compares fingerprints page by page and submits only users whose fingerprint differs, and linked users who were not
-in the listing. It passes no intention: the worker asks Drupal about each again, so a short listing removes nobody.
+It compares fingerprints page by page and submits only users whose fingerprint differs, and linked users whom the site
+does not have any more (producers.attendance). It passes no intention: the worker asks Drupal about each again, so a short listing removes nobody.
 Removals are submitted last, when their number is known, so that the guard can judge the run as a whole; the same goes
 for updates that would take an attribute away.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from config.settings import Trigger
+from producers.attendance import Attendance
 from provisioning.diff import changes_since
 from provisioning.expressions import EvaluationError
 from provisioning.mapping import CompiledTarget
@@ -23,34 +24,42 @@ from state.runs import Run
 from state.target_state import TargetState
 
 SUBMIT = 500
+# So many leavers are kept until all are known. More of them are soon more than the guard allows, and need not be kept.
+MOST_LEAVING = 10_000
 Progress = Callable[[Run], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
     """What one page of users amounts to: users whose account may need something; leaving: who is to be removed;
-    clearing: who would lose attributes, and which.
+    clearing: who would lose attributes, and which. prints: the fingerprints of the links, by the order of the page.
     """
 
     changed: tuple[str, ...]
     leaving: tuple[str, ...]
     clearing: Mapping[str, tuple[str, ...]]
     unchanged: int
+    prints: Sequence[str | None]
 
 
 @dataclass
 class Deferred:
     """What a scan finds and submits when its extent is known. share: users who may lose one attribute. waiting: users
-    who are looked at again though nothing has changed: perhaps the reason to wait has gone.
+    who are looked at again though nothing has changed: perhaps the reason to wait has gone. attendance: who was seen.
+    over_budget: the run's removals are held, whatever else is found.
     """
 
     share: int
-    waiting: frozenset[str] = frozenset()
+    waiting: frozenset[str]
+    attendance: Attendance
     leaving: set[str] = field(default_factory=set)
+    over_budget: bool = False
     _clearing: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _losing: Counter[str] = field(default_factory=Counter)
+    _most_leaving: int = MOST_LEAVING
 
-    def add(self, scan: Scan) -> None:
+    def add(self, page: Sequence[SourceUser], scan: Scan) -> None:
+        self.attendance.count(page, scan.prints)
         self.leaving.update(scan.leaving)
         self._clearing |= scan.clearing
         self._losing.update(path for paths in scan.clearing.values() for path in paths)
@@ -64,6 +73,17 @@ class Deferred:
         users = sorted(self._clearing)
         self._clearing.clear()
         return users
+
+    def take_leaving(self) -> Sequence[str]:
+        users = sorted(self.leaving)
+        self.leaving.clear()
+        return users
+
+    def grown(self) -> bool:
+        """Whether leavers have become so many that it is time to see what the guard allows; then, at twice as many."""
+        grown = len(self.leaving) > self._most_leaving
+        self._most_leaving *= 2 if grown else 1
+        return grown
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,61 +112,78 @@ class FullSync:
         self.log.info(event, target=self.state.target, run_id=run_id, cursor=cursor)
         try:
             await self.reader.verify()
-            # Leavers found before a crash are found again: the listing of ids is read whole either way.
-            found = Deferred((await self.state.guard.share())[0], await self.state.ledger.waiting())
+            found = await self._nothing_found(cursor)
             if cursor:
-                await self._found_before(found, cursor)
+                await self._found_before(run_id, found, cursor)
             async for page in self.reader.scan(cursor):
                 await self._page(run_id, page, found)
             await self._submit_clearing(run_id, found)
-            await self._submit_leaving(run_id, sorted(found.leaving | await self.gone()))
+            async for users in found.attendance.gone():
+                found.leaving.update(users)
+                await self._submit_early(run_id, found)
+                await self._hold(run_id, found)
+            await self._submit_leaving(run_id, found)
             await self.state.runs.scanned(run_id, self.owner)
         except BaseException:
             await self.state.runs.stop_scanning(self.owner)
             raise
         await self._log_if_finished(run_id)
 
+    async def _nothing_found(self, cursor: int) -> Deferred:
+        share, _ = await self.state.guard.share()
+        waiting = await self.state.ledger.waiting()
+        return Deferred(share, waiting, await self.attendance(cursor))
+
+    async def attendance(self, cursor: int = 0) -> Attendance:
+        settled = self.compiled.gone_fingerprint(self.key)
+        return await Attendance.begin(self.state.links, self.reader, settled, cursor)
+
     async def _page(self, run_id: str, page: Sequence[SourceUser], found: Deferred) -> None:
         scan = await self.judge(page, found.waiting)
         if scan.changed:
             await self.state.submit(scan.changed, Trigger.SCHEDULED, run_id=run_id)
-        found.add(scan)
+        found.add(page, scan)
         if found.too_many:
             # Already too many of them: what the rest of the scan finds is of the same kind, and need not be kept.
             await self._submit_clearing(run_id, found)
-        await self.state.runs.advance(
-            run_id, self.owner, page[-1].uid, scanned=len(page), unchanged=scan.unchanged
-        )
+        await self._submit_early(run_id, found)
+        await self._hold(run_id, found, scanned=len(page), unchanged=scan.unchanged)
+
+    async def _hold(self, run_id: str, found: Deferred, **counters: int) -> None:
+        """Says that we are still at it. Raises ScannerLostError."""
+        await self.state.runs.advance(run_id, self.owner, found.attendance.after, **counters)
 
     async def _submit_clearing(self, run_id: str, found: Deferred) -> None:
         for path in found.too_many:
             await self.state.guard.close_clearing(run_id, path, (await self.state.guard.share())[1])
-        await self._submit_all(run_id, found.take_clearing())
+        await self._submit_all(run_id, found, found.take_clearing())
 
-    async def _submit_all(self, run_id: str, users: Sequence[str]) -> None:
+    async def _submit_all(self, run_id: str, found: Deferred, users: Sequence[str]) -> None:
         for start in range(0, len(users), SUBMIT):
             await self.state.submit(users[start : start + SUBMIT], Trigger.SCHEDULED, run_id=run_id)
+            await self._hold(run_id, found)
 
     async def judge(self, page: Sequence[SourceUser], waiting: frozenset[str] = frozenset()) -> Scan:
         """Compares a page of users with what was last done for them. No request to the target."""
-        links = await self.state.links.get_many([user.uuid for user in page])
+        prints = await self.state.links.fingerprints([user.uuid for user in page])
+        differing = [
+            user
+            for user, known in zip(page, prints, strict=True)
+            if known != self.compiled.fingerprint(user, self.key) or user.uuid in waiting
+        ]
+        links = await self.state.links.get_many([user.uuid for user in differing])
         changed: list[str] = []
         leaving: list[str] = []
         clearing: dict[str, tuple[str, ...]] = {}
-        for user in page:
-            link = links.get(user.uuid)
-            same = link is not None and link.fingerprint == self.compiled.fingerprint(user, self.key)
-            if same and user.uuid not in waiting:
-                continue
-            leaves, cleared = self._loses(user, link)
+        for user in differing:
+            leaves, cleared = self._loses(user, links.get(user.uuid))
             if leaves:
                 leaving.append(user.uuid)
             elif cleared:
                 clearing[user.uuid] = cleared
             else:
                 changed.append(user.uuid)
-        differing = len(changed) + len(leaving) + len(clearing)
-        return Scan(tuple(changed), tuple(leaving), clearing, len(page) - differing)
+        return Scan(tuple(changed), tuple(leaving), clearing, len(page) - len(differing), prints)
 
     def _loses(self, user: SourceUser, link: Link | None) -> tuple[bool, tuple[str, ...]]:
         """Whether a linked user leaves, and else which attributes would be taken away."""
@@ -161,30 +198,29 @@ class FullSync:
             return True, ()
         return False, changes_since(link, source.desired, self.compiled.mapped, self.key).removed
 
-    async def _found_before(self, found: Deferred, cursor: int) -> None:
+    async def _found_before(self, run_id: str, found: Deferred, cursor: int) -> None:
+        """Leavers found before a crash are found again, and who was there is counted again."""
         async for page in self.reader.scan(0):
-            found.add(await self.judge([user for user in page if user.uid <= cursor]))
+            before = [user for user in page if user.uid <= cursor]
+            found.add(before, await self.judge(before))
+            await self._submit_early(run_id, found)
+            await self._hold(run_id, found)
             if page[-1].uid > cursor:
                 break
 
-    async def gone(self) -> set[str]:
-        """Linked users the site does not list any more, unless that has been dealt with."""
-        gone = await self._linked_and_unsettled()
-        async for page in self.reader.ids():
-            gone.difference_update(user.uuid for user in page)
-        return gone
+    async def _submit_early(self, run_id: str, found: Deferred) -> None:
+        """Everybody might be leaving: what the guard does not allow is not kept, but submitted to be held."""
+        if not found.over_budget and found.grown():
+            active = await self._still_active(sorted(found.leaving))
+            found.over_budget = await self.state.guard.close_run(run_id, active)
+        if found.over_budget:
+            await self._submit_all(run_id, found, found.take_leaving())
 
-    async def _linked_and_unsettled(self) -> set[str]:
-        done = self.compiled.gone_fingerprint(self.key)
-        users: set[str] = set()
-        async for links in self.state.links.scan():
-            users |= {user for user, link in links.items() if link.fingerprint != done}
-        return users
-
-    async def _submit_leaving(self, run_id: str, leaving: Sequence[str]) -> None:
-        active = await self._still_active(leaving)
-        await self.state.guard.close_run(run_id, active)
-        await self._submit_all(run_id, leaving)
+    async def _submit_leaving(self, run_id: str, found: Deferred) -> None:
+        leaving = found.take_leaving()
+        if not found.over_budget:
+            await self.state.guard.close_run(run_id, await self._still_active(leaving))
+        await self._submit_all(run_id, found, leaving)
 
     async def _still_active(self, leaving: Sequence[str]) -> int:
         count = 0

@@ -15,6 +15,7 @@ from provisioning.model import Desired, JsonValue, Presence, Source, SourceUser
 from provisioning.paths import CORE_USER, Path, PathError, parse, set_value, value_at
 
 FINGERPRINT_BYTES = 9
+GONE = "!"
 # Made once: json.dumps makes one each time, which takes longer than to encode a user's values.
 _as_text = json.JSONEncoder(default=str, ensure_ascii=False).encode
 BASE_NAMES = frozenset(
@@ -92,7 +93,8 @@ class CompiledTarget:
         return keyed(_as_text(values), key, FINGERPRINT_BYTES)
 
     def gone_fingerprint(self, key: bytes) -> str:
-        return keyed(f"{self.policy_digest} gone", key, FINGERPRINT_BYTES)
+        """Of every user who is gone. Begins with GONE, as no other does, so that such links can be counted."""
+        return GONE + keyed(f"{self.policy_digest} gone", key, FINGERPRINT_BYTES)
 
     def render(self, user: SourceUser) -> Desired:
         """What the account should hold. Raises EvaluationError, naming the attribute."""

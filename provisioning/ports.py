@@ -35,6 +35,9 @@ class SourceReader(Protocol):
     async def read(self, ids: Sequence[str]) -> Mapping[str, SourceUser]:
         """Users by uuid, in one go. A uuid that is not in the answer is gone."""
 
+    async def present(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of the uuids whose user is there; everybody else is gone. Like read, without reading users whole."""
+
     def scan(self, after: int = 0) -> AsyncIterator[Sequence[SourceUser]]:
         """All users with uid > after, page by page, by ascending uid."""
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-# Where the search begins nothing is known; it doubles in so many seconds.
-DOUBLING_SECONDS = 0.5
+# The search doubles in half a second, or in a quarter of the pause: whoever says to wait for long counts in long windows.
+SHORTEST_DOUBLING_SECONDS, PAUSE_OF_DOUBLINGS = 0.5, 4
 # A window shorter than this is all burst.
 SHORTEST_WINDOW_SECONDS = 0.3
 # Of the requests counted since a full bucket one at either end may belong elsewhere.
@@ -23,6 +23,8 @@ LEAST_DOUBT, MOST_DOUBT = 0.015, 0.15
 # The surer, the later the curve leaves what was found: seconds times doubt, and the longest; never before so many requests.
 LEVEL_SECONDS, LONGEST_LEVEL_SECONDS, SELDOM_REQUESTS = 1.8, 90.0, 50
 LONGEST_SECONDS = 600.0
+# What was found twice is asked about half as often.
+CONFIRMED, LONGEST_CONFIRMED_SECONDS = 0.02, 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class Emptied:
 
     sent: (second, how many had been sent by then), rising. after: seconds to the request answered 429. paused: seconds
     nothing was sent before, since the 429 before this one. burst: what a full bucket had let through once, and
-    burst_seconds how long that took. pace: requests a second at the end. level_seconds: of the curve; 0: of the search.
+    burst_seconds how long that took. pace: requests a second at the end. used: seconds the curve had been followed for.
+    level_seconds: of the curve; 0: of the search. per_second: where either began.
     """
 
     sent: Sequence[tuple[float, int]]
@@ -40,12 +43,14 @@ class Emptied:
     burst: float
     burst_seconds: float
     pace: float
+    used: float
     level_seconds: float
+    per_second: float
 
     @property
     def early(self) -> bool:
         """While the curve was still level: what had been found was wrong."""
-        return self.after < self.level_seconds / 4
+        return self.used < self.level_seconds / 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +65,13 @@ class Allowance:
     burst: float
 
     def pace(self, seconds: float) -> float:
-        """Requests a second, so long after requests were let through again. state.rate's script has the same."""
+        """Requests a second, after it was used for so long. state.rate's script has the same."""
         return self.per_second * (1 + self.doubt * (seconds / self.level_seconds) ** 5)
+
+
+def doubling_seconds(paused: float) -> float:
+    """Of the search, after a first pause of so many seconds. state.rate's script has the same."""
+    return max(SHORTEST_DOUBLING_SECONDS, paused / PAUSE_OF_DOUBLINGS)
 
 
 def found(emptied: Emptied) -> Allowance:
@@ -84,7 +94,11 @@ def found(emptied: Emptied) -> Allowance:
     doubt = max(doubt, (most / per_second - 1) / UNLIKELY) if emptied.level_seconds else MOST_DOUBT
     # With the bucket full at the start and nothing spilt it held no more than this.
     burst = min(_burst(emptied, per_second), total * emptied.paused / whole)
-    return _allowance(per_second, doubt, burst)
+    allowance = _allowance(per_second, doubt, burst)
+    if emptied.level_seconds and abs(per_second / emptied.per_second - 1) < CONFIRMED:
+        level_seconds = min(2 * emptied.level_seconds, LONGEST_CONFIRMED_SECONDS)
+        return replace(allowance, level_seconds=max(allowance.level_seconds, level_seconds))
+    return allowance
 
 
 def _by_windows(emptied: Emptied, total: int) -> tuple[float, float]:

@@ -13,6 +13,7 @@ scimpipe:{T}:result:U    string  the last result of a user somebody waits for; e
 scimpipe:{T}:told        stream  the last users whose result was written; whoever waits reads along
 scimpipe:{T}:links       hash    user -> link (compact text)
 scimpipe:{T}:owners      hash    SCIM id -> user
+scimpipe:{T}:linked      hash    of all links: layouts, and how many are settled or have left (state.links)
 scimpipe:{T}:quirks      set     what was learned of the target
 scimpipe:{T}:removals    zset    user:operation -> ms: removals of the last hour
 scimpipe:{T}:cleared:P   zset    user -> ms: who lost attribute P in the last hour

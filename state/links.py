@@ -1,26 +1,47 @@
 """Links: which account is whose, and digests of what was last sent (DESIGN 1.4). No attribute value.
 
-A link is stored as one line of text, fields separated by tabs, so that a million of them stay small:
-scim id, version, fingerprint, active (1/0), then path and digest in turns. Paths repeat in every link, so a hash of
-four letters stands for each; which path that is, the mapping says.
+scimpipe:{T}:links   hash  user -> link, one line of text (state.link_text)
+scimpipe:{T}:owners  hash  SCIM id -> user
+scimpipe:{T}:linked  hash  #NAME -> a layout: paths, a hash of four letters each
+                           !PRINT -> how many links are settled: have this fingerprint, of a user who is gone and dealt with
+                           left -> how many links were ever dropped or settled
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import json
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from provisioning.model import Link
 from state.client import Redis
 from state.keys import DIGEST_KEY, key
+from state.link_text import LAYOUT, LinkText
 from state.together import Together
 
-# ARGV: for each link user, scim id or '', link, the scim id it takes the place of or ''. Refuses an account that is another
-# user's, and to overwrite a link to any other account; gives up the user's former account. Gives 1 or 0 for each.
-_PUT = """
-local links, owners = KEYS[1], KEYS[2]
+# The users of one request to Redis, which does nothing else meanwhile for some milliseconds. Lua passes on 8,000 at most.
+AT_ONCE = 1_000
+
+_COMMON = """
+local links, owners, linked = KEYS[1], KEYS[2], KEYS[3]
+local function fingerprint(link) return string.match(link, '^[^\t]*\t[^\t]*\t([^\t]*)') end
+local function note(before, after)
+  -- a link changes from one text to another, false for none: keeps the number of settled ones, and of those that left
+  local was, is = before and fingerprint(before), after and fingerprint(after)
+  if was and string.sub(was, 1, 1) ~= '!' then was = false end
+  if is and string.sub(is, 1, 1) ~= '!' then is = false end
+  if was == is and after then return end
+  if was then redis.call('HINCRBY', linked, was, -1) end
+  if is then redis.call('HINCRBY', linked, is, 1) end
+  if before and (is or not after) then redis.call('HINCRBY', linked, 'left', 1) end
+end
+"""
+# ARGV: name and paths of the links' layout, then for each link user, scim id or '', link, the scim id it takes the place of
+# or ''. Refuses an account that is another user's, and to overwrite a link to any other account; gives up the user's former
+# account. Gives 1 or 0 for each.
+_PUT = (
+    _COMMON
+    + """
 local function put(user, scim_id, link, instead_of)
   if scim_id ~= '' then
     local owner = redis.call('HGET', owners, scim_id)
@@ -28,31 +49,75 @@ local function put(user, scim_id, link, instead_of)
   end
   local before = redis.call('HGET', links, user)
   if before then
-    local old = string.match(before, '^[^\\t]*')
+    local old = string.match(before, '^[^\t]*')
     if old ~= '' and old ~= scim_id then
       if old ~= instead_of then return 0 end
       if redis.call('HGET', owners, old) == user then redis.call('HDEL', owners, old) end
     end
   end
+  note(before, link)
   redis.call('HSET', links, user, link)
   if scim_id ~= '' then redis.call('HSET', owners, scim_id, user) end
   return 1
 end
+redis.call('HSETNX', linked, ARGV[1], ARGV[2])
 local out = {}
-for i = 1, #ARGV, 4 do table.insert(out, put(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])) end
+for i = 3, #ARGV, 4 do table.insert(out, put(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])) end
 return out
 """
+)
 # ARGV: user, scim id or ''. Refuses to drop a link to any other account.
-_DROP = """
-local before = redis.call('HGET', KEYS[1], ARGV[1])
+_DROP = (
+    _COMMON
+    + """
+local before = redis.call('HGET', links, ARGV[1])
 if before then
-  local old = string.match(before, '^[^\\t]*')
+  local old = string.match(before, '^[^\t]*')
   if old ~= '' and old ~= ARGV[2] then return 0 end
-  if redis.call('HGET', KEYS[2], old) == ARGV[1] then redis.call('HDEL', KEYS[2], old) end
-  redis.call('HDEL', KEYS[1], ARGV[1])
+  if redis.call('HGET', owners, old) == ARGV[1] then redis.call('HDEL', owners, old) end
+  note(before, false)
+  redis.call('HDEL', links, ARGV[1])
 end
 return 1
 """
+)
+# ARGV: users (JSON). Gives their fingerprints (JSON), false for a user without a link.
+_FINGERPRINTS = (
+    _COMMON
+    + """
+local found = redis.call('HMGET', links, unpack(cjson.decode(ARGV[1])))
+for i, link in ipairs(found) do
+  if link then found[i] = fingerprint(link) or '' end
+end
+return cjson.encode(found)
+"""
+)
+# ARGV: the fingerprint of settled links, `left` as it was, how many links were counted, users who were not (JSON).
+_NOBODY_ELSE = (
+    _COMMON
+    + """
+if (redis.call('HGET', linked, 'left') or '0') ~= ARGV[2] then return 0 end
+local here = tonumber(ARGV[3])
+for _, user in ipairs(cjson.decode(ARGV[4])) do
+  local link = redis.call('HGET', links, user)
+  if link and fingerprint(link) ~= ARGV[1] then here = here + 1 end
+end
+local settled = tonumber(redis.call('HGET', linked, ARGV[1]) or 0)
+return redis.call('HLEN', links) - settled == here and 1 or 0
+"""
+)
+# ARGV: cursor, count, the fingerprint of settled links. Gives the next cursor, and users (JSON; {} when there are none).
+_UNSETTLED = (
+    _COMMON
+    + """
+local page = redis.call('HSCAN', links, ARGV[1], 'COUNT', ARGV[2])
+local users = {}
+for i = 1, #page[2], 2 do
+  if fingerprint(page[2][i + 1]) ~= ARGV[3] then users[#users + 1] = page[2][i] end
+end
+return {page[1], cjson.encode(users)}
+"""
+)
 
 
 class LinkStore:
@@ -60,28 +125,36 @@ class LinkStore:
 
     def __init__(self, redis: Redis, target: str, paths: Iterable[str]) -> None:
         self._redis = redis
-        self._links, self._owners = (key(target, name) for name in ("links", "owners"))
+        self._links, self._owners, self._linked = self._keys = tuple(
+            key(target, name) for name in ("links", "owners", "linked")
+        )
         self._put = redis.register_script(_PUT)
         self._puts: Together[tuple[str, ...], int] = Together(self._put_all)
         self._drop = redis.register_script(_DROP)
-        self._paths = {_short(path): path for path in {*paths, "active"}}
+        self._fingerprints = redis.register_script(_FINGERPRINTS)
+        self._nobody_else = redis.register_script(_NOBODY_ELSE)
+        self._unsettled = redis.register_script(_UNSETTLED)
+        self._text = LinkText(paths)
 
     async def get_many(self, users: Sequence[str]) -> Mapping[str, Link]:
         if not users:
             return {}
         found = await self._redis.hmget(self._links, list(users))
-        return {user: self._decode(raw) for user, raw in zip(users, found, strict=True) if raw is not None}
+        return await self._read(
+            {user: text for user, text in zip(users, found, strict=True) if text is not None}
+        )
 
     async def put(self, user: str, link: Link, *, instead_of: str = "") -> bool:
-        return bool(await self._puts.ask((user, link.scim_id, self._encode(link), instead_of)))
+        return bool(await self._puts.ask((user, link.scim_id, self._text.write(link), instead_of)))
 
     async def _put_all(self, puts: Sequence[tuple[str, ...]]) -> Sequence[int]:
         # As bytes: redis-py looks at everything else several times over.
         arguments = [part.encode() for put in puts for part in put]
-        return list(await self._put(keys=[self._links, self._owners], args=arguments))
+        layout = (self._text.layout, self._text.layout_paths)
+        return list(await self._put(keys=self._keys, args=[*layout, *arguments]))
 
     async def drop(self, user: str, scim_id: str) -> bool:
-        return bool(await self._drop(keys=[self._links, self._owners], args=[user, scim_id]))
+        return bool(await self._drop(keys=self._keys, args=[user, scim_id]))
 
     async def owner(self, scim_id: str) -> str | None:
         owner: str | None = await self._redis.hget(self._owners, scim_id)
@@ -96,29 +169,51 @@ class LinkStore:
         cursor = 0
         while True:
             cursor, page = await self._redis.hscan(self._links, cursor, count=500)
-            yield {user: self._decode(raw) for user, raw in page.items()}
+            yield await self._read(page)
             if cursor == 0:
                 return
 
-    @staticmethod
-    def _encode(link: Link) -> str:
-        parts = [link.scim_id, link.version or "", link.fingerprint, "1" if link.active else "0"]
-        for path, digest in link.digests.items():
-            parts += [_short(path), digest]
-        return "\t".join(parts)
+    async def _read(self, texts: Mapping[str, str]) -> dict[str, Link]:
+        links = {user: self._text.read(text) for user, text in texts.items()}
+        if None in links.values():
+            self._text.learn(await self._layouts())
+            links = {user: self._text.read(text) for user, text in texts.items()}
+        return {user: link or self._text.read_without_content(texts[user]) for user, link in links.items()}
 
-    def _decode(self, raw: str) -> Link:
-        scim_id, version, fingerprint, active, *pairs = raw.split("\t")
-        # A path that has left the mapping keeps its short name; nothing is done about it any more.
-        digests = {
-            self._paths.get(short, short): digest
-            for short, digest in zip(pairs[::2], pairs[1::2], strict=True)
-        }
-        return Link(scim_id, version or None, fingerprint, digests, active == "1")
+    async def _layouts(self) -> Mapping[str, str]:
+        fields = await self._redis.hgetall(self._linked)
+        return {name: paths for name, paths in fields.items() if name.startswith(LAYOUT)}
 
+    # -- for a scan that sees every user (producers.attendance) -------------------------------------------------
 
-def _short(path: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.blake2b(path.encode(), digest_size=3).digest()).decode()
+    async def fingerprints(self, users: Sequence[str]) -> Sequence[str | None]:
+        """The fingerprint of each user's link, None without one. Nothing else of a link is read."""
+        found: list[str | None] = []
+        for start in range(0, len(users), AT_ONCE):
+            asked = json.dumps(users[start : start + AT_ONCE])
+            prints = json.loads(await self._fingerprints(keys=self._keys, args=[asked]))
+            found += [each if each is not False else None for each in prints]
+        return found
+
+    async def left(self) -> int:
+        """How many links were ever dropped or settled: another number, and one of those counted may not be there."""
+        return int(await self._redis.hget(self._linked, "left") or 0)
+
+    async def nobody_else(self, settled: str, left: int, counted: int, uncounted: Sequence[str]) -> bool:
+        """Whether all links that are not settled are those counted, or of these other users. settled: their fingerprint.
+        left: as it was before the first was counted. False also when that cannot be told.
+        """
+        arguments = [settled, left, counted, json.dumps(uncounted)]
+        return bool(await self._nobody_else(keys=self._keys, args=arguments))
+
+    async def unsettled(self, settled: str) -> AsyncIterator[Sequence[str]]:
+        """Users whose link is not settled, some at a time; everybody whose link is there all the while."""
+        cursor: str | int = 0
+        while True:
+            cursor, users = await self._unsettled(keys=self._keys, args=[cursor, AT_ONCE, settled])
+            yield list(json.loads(users))
+            if int(cursor) == 0:
+                return
 
 
 async def digest_key(redis: Redis) -> bytes:

@@ -2,9 +2,10 @@
 (Retry-After), and where a rate is known or set, each at a moment of its own.
 
 scimpipe:{T}:pace   hash  at: ms of the last moment taken. per_second, doubt, level: the curve of state.allowance, level in
-                          seconds, 0 while the rate is searched for. burst, burst_ms: what the target let pass at once.
+                          seconds, 0 while the rate is searched for: then it doubles in `doubt` seconds. burst, burst_ms: what the target let pass at once.
                           emptied: moment of the request that was answered 429. opened: ms from when requests
-                          are let through again. sent: moments taken since. Expires ten minutes after its last use.
+                          are let through again. sent: moments taken since; used: ms they took at their rate, for which
+                          the curve has been followed. Expires ten minutes after its last use.
 scimpipe:{T}:paced  zset  moments taken since `opened`, by their number, of the last half minute: number -> ms. Expires.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from state.allowance import DOUBLING_SECONDS, Allowance, Emptied, found
+from state.allowance import PAUSE_OF_DOUBLINGS, SHORTEST_DOUBLING_SECONDS, Allowance, Emptied, found
 from state.client import Redis
 from state.keys import key
 
@@ -28,14 +29,14 @@ local now = tonumber(T[1]) * 1000 + tonumber(T[2]) / 1000
 local opens = tonumber(redis.call('HGET', KEYS[2], 'throttled_until') or '0')
 local function text(ms) return string.format('%.3f', ms) end
 local function pace(p)
-  -- requests a second, from per_second, doubt, level and opened; nil while nothing is known
+  -- requests a second, from per_second, doubt, level and used; nil while nothing is known
   local rate, level = tonumber(p[1] or ''), tonumber(p[3] or '0')
   if not rate then return nil end
-  local s = math.max(0, now - tonumber(p[4])) / 1000
-  if level == 0 then return rate * 2 ^ math.min(60, s / tonumber(DOUBLING)) end
+  local s = tonumber(p[4] or '0') / 1000
+  if level == 0 then return rate * 2 ^ math.min(60, s / tonumber(p[2])) end
   return rate * (1 + tonumber(p[2]) * (s / level) ^ 5)
 end
-""".replace("DOUBLING", str(DOUBLING_SECONDS))
+"""
 
 # KEYS: pace, gate, paced. ARGV: moments wanted, '1' for a person, requests a second at most or 0.
 # Gives ms until the gate opens, '1' where there is a rate, moments taken, ms until the first of them (or until it is worth
@@ -44,7 +45,7 @@ _TAKE = (
     _COMMON
     + f"""
 local wanted, urgent, most = tonumber(ARGV[1]), ARGV[2] == '1', tonumber(ARGV[3])
-local p = redis.call('HMGET', KEYS[1], 'per_second', 'doubt', 'level', 'opened', 'at', 'sent')
+local p = redis.call('HMGET', KEYS[1], 'per_second', 'doubt', 'level', 'used', 'at', 'opened')
 local rate = pace(p)
 if most > 0 then rate = math.min(rate or most, most) end
 local closed = math.max(0, opens - now)
@@ -53,7 +54,7 @@ if closed > 0 or wanted == 0 then return {{text(closed), '1', '0', '0', '0', '0'
 local between = 1000 / rate
 local at = tonumber(p[5] or '0')
 -- a person has opened the gate, or the server's clock was set back
-if tonumber(p[4] or '0') > now then redis.call('HSET', KEYS[1], 'opened', text(now)) end
+if tonumber(p[6] or '0') > now then redis.call('HSET', KEYS[1], 'opened', text(now)) end
 if at > now + {URGENT_AHEAD_MS} + 2 * between then at = now end
 local first = math.max(now - {MADE_UP_MS}, opens, at + between)
 local ahead = now + (urgent and math.max({URGENT_AHEAD_MS}, between) or {AHEAD_MS}) - first
@@ -61,7 +62,7 @@ if ahead < 0 then return {{'0', '1', '0', text(-ahead), '0', '0'}} end
 local count = urgent and 1 or math.min(wanted, math.floor(ahead / between) + 1)
 local last = first + (count - 1) * between
 local sent = redis.call('HINCRBY', KEYS[1], 'sent', count)
-redis.call('HSET', KEYS[1], 'at', text(last))
+redis.call('HSET', KEYS[1], 'at', text(last), 'used', text(tonumber(p[4] or '0') + count * between))
 redis.call('PEXPIRE', KEYS[1], {FORGOTTEN_MS})
 if p[1] then
   redis.call('ZADD', KEYS[3], text(last), sent)
@@ -75,7 +76,7 @@ return {{'0', '1', tostring(count), text(math.max(0, first - now)), text(between
 # KEYS: as above. ARGV: ms to wait; with 429 also the moment of the request that was answered so, 0 if it had none, and how
 # many had passed before, in how many ms.
 # Closes the gate. Gives what led to it, where a rate was paced: `emptied` to name it by, opened, the 429 before, ms since
-# `opened`, burst, burst_ms, pace, level, and the moments taken.
+# `opened`, burst, burst_ms, pace, used, level, per_second, and the moments taken.
 _CLOSE = (
     _COMMON
     + f"""
@@ -85,13 +86,13 @@ redis.call('HSET', KEYS[2], 'throttled_until', string.format('%d', math.ceil(unt
 if not ARGV[2] then return {{}} end
 local moment = tonumber(ARGV[2])
 local passed, within = tonumber(ARGV[3]), tonumber(ARGV[4])
-local p = redis.call('HMGET', KEYS[1], 'per_second', 'doubt', 'level', 'opened', 'emptied', 'burst', 'burst_ms')
-local rate, opened = pace(p), tonumber(p[4] or '0')
+local p = redis.call('HMGET', KEYS[1], 'per_second', 'doubt', 'level', 'used', 'emptied', 'burst', 'burst_ms', 'opened')
+local rate, opened = pace(p), tonumber(p[8] or '0')
 local out = {{}}
 -- not by the gate, nor by when this arrives: whoever was sent before `opened` tells of what was before
 local anew = moment >= opened
 if rate and anew then
-  out = {{text(moment), text(opened), p[5], text(moment - opened), p[6], p[7], text(rate), p[3]}}
+  out = {{text(moment), text(opened), p[5], text(moment - opened), p[6], p[7], text(rate), p[4] or '0', p[3], p[1]}}
   for _, each in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1, 'WITHSCORES')) do table.insert(out, each) end
   redis.call('HSET', KEYS[1], 'emptied', text(moment))
 elseif moment == 0 then
@@ -99,12 +100,13 @@ elseif moment == 0 then
   local more = (passed > 0 and passed or rate and 0 or 1) * 1000 / (within + wait)
   anew = not rate
   if anew or passed > 0 and tonumber(p[3]) == 0 then
-    redis.call('HSET', KEYS[1], 'per_second', tonumber(p[1] or '0') + more, 'doubt', 0, 'level', 0, 'emptied', text(now),
+    local doubling = math.max({SHORTEST_DOUBLING_SECONDS}, wait / 1000 / {PAUSE_OF_DOUBLINGS})
+    redis.call('HSET', KEYS[1], 'per_second', tonumber(p[1] or '0') + more, 'doubt', doubling, 'level', 0, 'emptied', text(now),
                'burst', tonumber(p[6] or '0') + passed, 'burst_ms', math.max(tonumber(p[7] or '0'), within))
   end
 end
 if anew or now < opened then
-  redis.call('HSET', KEYS[1], 'opened', text(until_ms), 'at', 0, 'sent', 0)
+  redis.call('HSET', KEYS[1], 'opened', text(until_ms), 'at', 0, 'sent', 0, 'used', 0)
   redis.call('DEL', KEYS[3])
 end
 redis.call('PEXPIRE', KEYS[1], math.ceil(until_ms - now) + {FORGOTTEN_MS})
@@ -173,8 +175,8 @@ class Rate:
 
 
 def _read(answer: list[str]) -> Emptied:
-    _, opened, before, after, burst, burst_ms, pace, level_seconds = map(float, answer[:8])
-    numbers, moments = answer[8::2], answer[9::2]
+    _, opened, before, after, burst, burst_ms, pace, used, level_seconds, per_second = map(float, answer[:10])
+    numbers, moments = answer[10::2], answer[11::2]
     return Emptied(
         sent=[
             ((float(at) - opened) / 1000, int(number)) for number, at in zip(numbers, moments, strict=True)
@@ -184,7 +186,9 @@ def _read(answer: list[str]) -> Emptied:
         burst=burst,
         burst_seconds=burst_ms / 1000,
         pace=pace,
+        used=used / 1000,
         level_seconds=level_seconds,
+        per_second=per_second,
     )
 
 

@@ -107,7 +107,8 @@ class Concurrency:
 
     def _enough(self) -> bool:
         if self._stage is Stage.DOUBLING:
-            return self._durations.enough(self.allowed, ROUGH)
+            # Half of the places were taken again before the number was known to be another.
+            return self._durations.enough(self.allowed // 2, ROUGH)
         long = self._clock() - self._began >= SHORTEST_SECONDS
         return long and self._durations.enough(self.allowed, PRECISE)
 

@@ -205,7 +205,7 @@ class Throttle:
 
     async def _take(self, pace: Pace, wanted: int, *, urgent: bool = False) -> Moments:
         told, closings = not self._untold, self._closings
-        began = self.clock()
+        self._looked_at = began = self.clock()
         moments = await pace.take(wanted, urgent=urgent)
         if told and closings == self._closings:
             self._closed_until = began + moments.closed if moments.closed > 0 else 0.0
@@ -219,9 +219,8 @@ class Throttle:
 
     def _look(self) -> None:
         """Now and then, beside the requests: has somebody closed the gate?"""
-        now = self.clock()
-        if self._pace is not None and now - self._looked_at >= LOOK_SECONDS:
-            self._looked_at = now
+        if self._pace is not None and self.clock() - self._looked_at >= LOOK_SECONDS:
+            self._looked_at = self.clock()
             self._start(self._look_up(self._pace))
 
     async def _look_up(self, pace: Pace) -> None:

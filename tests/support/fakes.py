@@ -68,6 +68,9 @@ class FakeSite:
             raise self.broken
         return {uuid: self._user(uuid) for uuid in ids if uuid in self.users}
 
+    async def present(self, ids: Sequence[str]) -> frozenset[str]:
+        return frozenset(await self.read(ids))
+
     async def scan(self, after: int = 0) -> AsyncIterator[Sequence[SourceUser]]:
         ordered = sorted(self.users.values(), key=lambda user: user["uid"])
         yield [self._user(user["uuid"]) for user in ordered if user["uid"] > after]

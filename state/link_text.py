@@ -1,0 +1,82 @@
+"""A link as one line of text, so that a million of them stay small: fields separated by tabs.
+
+scim id, version, fingerprint, active (1/0), layout, a digest for each path of the layout (empty: none), and after those
+path and digest in turns, of paths that the layout does not have. A layout is a list of paths under a short name, kept in
+Redis once (`state.links`). A path is a hash of four letters here; which one that is, the mapping says.
+
+Links written before there were layouts have path and digest in turns after `active`, and are read as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+
+from provisioning.model import Link
+
+# No path's hash begins with it.
+LAYOUT, UNMAPPED = "#", "#"
+_HASH_LENGTH = 4
+
+
+class LinkText:
+    """Writes links with the layout of today's mapping, and reads those of any. paths: the mapped SCIM paths.
+
+    layout, layout_paths: name and content of the layout that is written.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        ordered = sorted({*paths, "active"})
+        self._paths = {_short(path): path for path in ordered}
+        self.layout_paths = "".join(map(_short, ordered))
+        self.layout = LAYOUT + _hash(self.layout_paths, 6)
+        self._written = dict.fromkeys(ordered).keys()
+        self._layouts: dict[str, Sequence[str]] = {self.layout: ordered}
+
+    def learn(self, layouts: Mapping[str, str]) -> None:
+        """Layouts of other mappings, by name."""
+        for name, paths in layouts.items():
+            starts = range(0, len(paths), _HASH_LENGTH)
+            self._layouts[name] = [self._path(paths[start : start + _HASH_LENGTH]) for start in starts]
+
+    def write(self, link: Link) -> str:
+        known = [link.scim_id, link.version or "", link.fingerprint, "1" if link.active else "0"]
+        if not link.digests:
+            return "\t".join(known)
+        laid_out = (link.digests.get(path, "") for path in self._written)
+        others = sorted(link.digests.keys() - self._written)
+        pairs = chain.from_iterable((_short(path), link.digests[path]) for path in others)
+        return "\t".join((*known, self.layout, *laid_out, *pairs))
+
+    def read(self, text: str) -> Link | None:
+        """None for a layout that is not known."""
+        scim_id, version, fingerprint, active, *rest = text.split("\t")
+        digests: dict[str, str] = {}
+        if rest and rest[0].startswith(LAYOUT):
+            paths = self._layouts.get(rest[0])
+            if paths is None:
+                return None
+            found = zip(paths, rest[1:], strict=False)
+            digests = {path: digest for path, digest in found if digest}
+            rest = rest[1 + len(paths) :]
+        digests |= {self._path(short): digest for short, digest in zip(rest[::2], rest[1::2], strict=True)}
+        return Link(scim_id, version or None, fingerprint, digests, active == "1")
+
+    def read_without_content(self, text: str) -> Link:
+        """Without digests: the account is read before its next update."""
+        scim_id, version, fingerprint, active, *_ = text.split("\t")
+        return Link(scim_id, version or None, fingerprint, {}, active == "1")
+
+    def _path(self, short: str) -> str:
+        # One that has left the mapping keeps its hash; nothing is done about it any more.
+        return self._paths.get(short, UNMAPPED + short)
+
+
+def _short(path: str) -> str:
+    return path.removeprefix(UNMAPPED) if path.startswith(UNMAPPED) else _hash(path, 3)
+
+
+def _hash(text: str, size: int) -> str:
+    return base64.urlsafe_b64encode(hashlib.blake2b(text.encode(), digest_size=size).digest()).decode()
