@@ -197,16 +197,19 @@ def test_leavers_who_are_dealt_with_do_not_make_each_sync_read_all_links(world):
     world(body, deleted="deactivate")
 
 
-def test_a_settled_user_who_is_back_does_not_stand_for_somebody_who_is_gone(world):
+@pytest.mark.parametrize("gone", [(), (USERS[7],)], ids=["nobody gone", "somebody gone"])
+def test_a_settled_user_who_is_back_does_not_stand_for_somebody_who_is_gone(world, gone):
     async def body(world):
-        world.site.delete(USERS[1])
+        for user in (USERS[1], *gone):
+            world.site.delete(user)
         await world.link(USERS[1])
+        # Seen on the first page once more, and while the scan goes on a worker is done with the one who is back.
         world.site.add(USERS[1], name="user1")
-        world.site.delete(USERS[7])
-        # While the scan goes on a worker is done with the one who is back.
-        world.site.meanwhile = {4: lambda: world.link(USERS[1])}
+        world.site.users[USERS[1]]["uid"] = 2
+        world.site.meanwhile = {2: lambda: world.link(USERS[1])}
         await world.run_sync()
-        assert USERS[7] in world.sent.users
+        assert world.sent.users == [USERS[1], *gone]
+        assert await world.all_links_read() == bool(gone)
 
     world(body, deleted="deactivate")
 

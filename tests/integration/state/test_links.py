@@ -107,8 +107,10 @@ def test_settled_links_are_counted_apart_and_only_those_of_todays_policy(stored)
     async def body(client, links):
         for number in range(3):
             await links.put(f"u{number}", link(number))
-        for _ in range(2):
-            await links.put("u0", link(0, SETTLED))
+        await links.put("u0", link(0, SETTLED))
+        left = await links.left()
+        await links.put("u0", link(0, SETTLED))
+        assert await links.left() == left
         await links.put("u1", link(1, "!of another policy"))
         left = await links.left()
         assert await links.nobody_else(SETTLED, left, 1, ["u1"])
