@@ -72,9 +72,17 @@ class DatabaseReader:
         return there
 
     async def scan(self, after: int = 0) -> AsyncIterator[Sequence[SourceUser]]:
-        while page := await self._run(partial(_users_page, after=after)):
-            yield page
-            after = page[-1].uid
+        """Each page is read while the one before it is worked on."""
+        page = await self._run(partial(_users_page, after=after))
+        while page:
+            following = asyncio.create_task(self._run(partial(_users_page, after=page[-1].uid)))
+            # Whoever stops here does not hear of a page that could not be read.
+            following.add_done_callback(lambda read: read.cancelled() or read.exception())
+            try:
+                yield page
+                page = await following
+            finally:
+                following.cancel()
 
     async def ids(self, after: int = 0) -> AsyncIterator[Sequence[UserRef]]:
         while page := await self._run(partial(_refs_page, after=after)):

@@ -50,6 +50,9 @@ class Attendance:
 
     def count(self, page: Sequence[SourceUser], prints: Sequence[str | None]) -> None:
         """prints: the fingerprints of these users' links, from after the page was read."""
+        if not page:
+            return
+        self.after = max(self.after, page[-1].uid)
         counted = len(prints) - prints.count(None) - prints.count(self.settled)
         self._counted += counted
         if counted < len(prints):
@@ -57,7 +60,6 @@ class Attendance:
             self._remember(
                 user.uuid for user, known in zip(page, prints, strict=True) if known in not_counted
             )
-        self.after = max(self.after, *(user.uid for user in page[-1:]))
 
     def _remember(self, users: Iterable[str]) -> None:
         if not self._too_many:

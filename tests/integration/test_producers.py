@@ -210,6 +210,17 @@ def test_only_who_differs_is_submitted(world):
     world(body)
 
 
+def test_whoever_waits_for_a_person_is_looked_at_again_though_nothing_changed(world):
+    async def body(world):
+        await world.link_all()
+        await world.state.ledger.hold(USERS[4], {"operation": "delete"}, Trigger.SCHEDULED)
+        run = await world.run_sync()
+        assert world.sent.users == [USERS[4]]
+        assert (run.counters["scanned"], run.counters["unchanged"]) == (20, 19)
+
+    world(body)
+
+
 def test_a_sync_in_which_nothing_changed_is_done_at_once(world):
     async def body(world):
         await world.link_all()
