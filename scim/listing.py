@@ -6,7 +6,6 @@ whole raises: a listing that ends early would make people look as if they had le
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +21,6 @@ LARGE_PAGE = 1000
 FRUITLESS_PAGES = 5
 LONGEST_ID = 2_000
 LONGEST_NUMBER = 18
-_HALF = re.compile("[\ud800-\udfff]")
 _CURSOR_LOST = frozenset({"invalidCursor", "expiredCursor"})
 
 
@@ -50,10 +48,11 @@ def read_account(resource: Any, version: str | None = None) -> RemoteUser | None
 
 def _word(value: Any) -> str:
     """An id or a version as it can go into a URL, a header, a store and a log; else "". Some send numbers; a list or an
-    object could hold attributes. JSON can spell half a character, UTF-8 cannot, and no id is a page long.
+    object could hold attributes. JSON can spell half a character, UTF-8 cannot; a tab would end a field of a link; and no id
+    is a page long.
     """
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    return text if len(text) <= LONGEST_ID and not _HALF.search(text) else ""
+    return text if len(text) <= LONGEST_ID and text.isprintable() else ""
 
 
 @dataclass

@@ -61,7 +61,7 @@ class Ledger:
             for name in ("MARK", "CLAIM", "RENEW", "SETTLE", "HAND_BACK", "SWEEP", "AGAIN", "HURRY")
         }
 
-        self._settles: Together[tuple[str, ...], Settled] = Together(self._settle_all)
+        self._settles: Together[tuple[Any, ...], Settled] = Together(self._settle_all)
 
     async def _run(self, script: str, *arguments: Any) -> list[str]:
         answer = await self._scripts[script](keys=[self._prefix], args=arguments)
@@ -80,7 +80,9 @@ class Ledger:
             return Marked({}, ())
         permits = "true" if operations is None else json.dumps(sorted(operations))
         at_once = "1" if trigger is Trigger.MANUAL else "0"
-        answer = await self._run("MARK", trigger.value, permits, run_id or "", RESEND_MS, at_once, *users)
+        answer = await self._run(
+            "MARK", trigger.value, permits, run_id or "", RESEND_MS, at_once, json.dumps(users)
+        )
         rows = list(_rows(answer, 3))
         return Marked(
             {user: int(generation) for user, generation, _ in rows},
@@ -91,7 +93,7 @@ class Ledger:
         """Takes the lease of each user who is pending, due and not running, and clears the pending mark, in one
         step, before anything is read: whatever changes after that is submitted, and seen, again.
         """
-        answer = await self._run("CLAIM", owner, round(lease_seconds * 1000), *users)
+        answer = await self._run("CLAIM", owner, round(lease_seconds * 1000), json.dumps(users))
         return tuple(self._job(user, json.loads(raw)) for user, raw in _rows(answer, 2))
 
     async def renew(self, users: Sequence[str], owner: str, lease_seconds: float) -> Sequence[str]:
@@ -107,17 +109,17 @@ class Ledger:
                 owner,
                 job.user,
                 result.outcome.value,
-                str(round((result.retry_after_seconds or 0) * 1000)),
-                "1" if result.attempt_spent else "0",
+                round((result.retry_after_seconds or 0) * 1000),
+                result.attempt_spent,
                 json.dumps(encode_result(result)),
                 counter(result),
-                str(result.requests),
+                result.requests,
             )
         )
 
-    async def _settle_all(self, settles: Sequence[tuple[str, ...]]) -> Sequence[Settled]:
-        arguments = [part.encode() for settle in settles for part in settle]
-        answer = await self._run("SETTLE", HISTORY_LENGTH, RESULT_SECONDS, *arguments)
+    async def _settle_all(self, settles: Sequence[tuple[Any, ...]]) -> Sequence[Settled]:
+        # One argument: redis-py looks at each several times over.
+        answer = await self._run("SETTLE", HISTORY_LENGTH, RESULT_SECONDS, json.dumps(settles))
         return [
             Settled(applied == "1", again or None, run or None) for applied, again, run in _rows(answer, 3)
         ]
@@ -250,17 +252,19 @@ class Ledger:
         )
 
 
+_COUNTERS = {
+    OperationName.CREATE: "created",
+    OperationName.UPDATE: "updated",
+    OperationName.DEACTIVATE: "deactivated",
+    OperationName.DELETE: "deleted",
+    OperationName.LINK: "linked",
+    OperationName.NONE: "unchanged",
+}
+
+
 def counter(result: Result) -> str:
     """The column of a full sync's summary that a result belongs to."""
-    done = {
-        OperationName.CREATE: "created",
-        OperationName.UPDATE: "updated",
-        OperationName.DEACTIVATE: "deactivated",
-        OperationName.DELETE: "deleted",
-        OperationName.LINK: "linked",
-        OperationName.NONE: "unchanged",
-    }
-    return done[result.operation] if result.outcome is OutcomeName.DONE else result.outcome.value
+    return _COUNTERS[result.operation] if result.outcome is OutcomeName.DONE else result.outcome.value
 
 
 def _rows(flat: Sequence[str], width: int) -> list[tuple[str, ...]]:

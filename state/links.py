@@ -36,8 +36,8 @@ local function note(before, after)
   if before and (is or not after) then redis.call('HINCRBY', linked, 'left', 1) end
 end
 """
-# ARGV: name and paths of the links' layout, then for each link user, scim id or '', link, the scim id it takes the place of
-# or ''. Refuses an account that is another user's, and to overwrite a link to any other account; gives up the user's former
+# ARGV: name and paths of the links' layout, and JSON: a list for each link of user, scim id or '', link, the scim id it takes
+# the place of or ''. Refuses an account that is another user's, and to overwrite a link to any other account; gives up the user's former
 # account. Gives 1 or 0 for each.
 _PUT = (
     _COMMON
@@ -62,7 +62,7 @@ local function put(user, scim_id, link, instead_of)
 end
 redis.call('HSETNX', linked, ARGV[1], ARGV[2])
 local out = {}
-for i = 3, #ARGV, 4 do table.insert(out, put(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])) end
+for _, each in ipairs(cjson.decode(ARGV[3])) do table.insert(out, put(unpack(each))) end
 return out
 """
 )
@@ -148,10 +148,9 @@ class LinkStore:
         return bool(await self._puts.ask((user, link.scim_id, self._text.write(link), instead_of)))
 
     async def _put_all(self, puts: Sequence[tuple[str, ...]]) -> Sequence[int]:
-        # As bytes: redis-py looks at everything else several times over.
-        arguments = [part.encode() for put in puts for part in put]
-        layout = (self._text.layout, self._text.layout_paths)
-        return list(await self._put(keys=self._keys, args=[*layout, *arguments]))
+        # One argument: redis-py looks at each several times over.
+        arguments = [self._text.layout, self._text.layout_paths, json.dumps(puts)]
+        return list(await self._put(keys=self._keys, args=arguments))
 
     async def drop(self, user: str, scim_id: str) -> bool:
         return bool(await self._drop(keys=self._keys, args=[user, scim_id]))

@@ -83,15 +83,14 @@ local function restore(user, job, delay)
 end
 """
 
-# ARGV: trigger, operations (JSON list or 'true'), run or '', resend_ms, at_once ('1'), users...
+# ARGV: trigger, operations (JSON list or 'true'), run or '', resend_ms, at_once ('1'), users (JSON).
 # Gives user, generation, send ('1'/'0') for each.
 MARK = (
     _COMMON
     + """
 local trigger, ops, run, resend, at_once = ARGV[1], cjson.decode(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local out = {}
-for i = 6, #ARGV do
-  local user = ARGV[i]
+for _, user in ipairs(cjson.decode(ARGV[6])) do
   local job = {g = redis.call('INCR', k('generation')), p = {[trigger] = ops}, a = 1, n = now}
   if run ~= '' then job.r = run; redis.call('SADD', k('run:' .. run .. ':users'), user) end
   local before = redis.call('HGET', k('jobs'), user)
@@ -115,15 +114,14 @@ return out
 """
 )
 
-# ARGV: owner, lease_ms, users... Gives user, job for each that was claimed.
+# ARGV: owner, lease_ms, users (JSON). Gives user, job for each that was claimed.
 CLAIM = (
     _COMMON
     + """
 watch_clock()
 local owner, lease = ARGV[1], tonumber(ARGV[2])
 local out = {}
-for i = 3, #ARGV do
-  local user = ARGV[i]
+for _, user in ipairs(cjson.decode(ARGV[3])) do
   local raw = redis.call('HGET', k('jobs'), user)
   if raw and not running(user) then
     local job = cjson.decode(raw)
@@ -165,8 +163,8 @@ return out
 """
 )
 
-# ARGV: history_length, result_seconds, then for each user owner, user, outcome, delay_ms, attempt_spent, history entry (JSON;
-#       of a dead letter or a held removal also what is kept of it), counter, requests.
+# ARGV: history_length, result_seconds, and JSON: a list for each user of owner, user, outcome, delay_ms, attempt_spent,
+#       history entry (JSON; of a dead letter or a held removal also what is kept of it), counter, requests.
 # Gives applied, the lane of what was submitted meanwhile or '', run finished (id or '') for each.
 SETTLE = (
     _COMMON
@@ -182,10 +180,10 @@ local function settle(owner, user, outcome, delay, spent, history, counter, requ
   local leased = cjson.decode(raw)
   if leased.o ~= owner then return '0', '', '' end
   local job = leased.j
-  if job.r and requests ~= '0' then redis.call('HINCRBY', k('run:' .. job.r), 'requests', requests) end
+  if job.r and requests > 0 then redis.call('HINCRBY', k('run:' .. job.r), 'requests', requests) end
   redis.call('XADD', k('history'), 'MAXLEN', '~', ARGV[1], '*', 'e', history)
   if outcome == 'pending' then
-    if spent == '1' then job.a = job.a + 1 end
+    if spent then job.a = job.a + 1 end
     restore(user, job, delay)
     return '1', '', ''
   end
@@ -223,9 +221,8 @@ local function settle(owner, user, outcome, delay, spent, history, counter, requ
   return '1', again, finished
 end
 local out = {}
-for i = 3, #ARGV, 8 do
-  local applied, again, run = settle(
-    ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7])
+for _, each in ipairs(cjson.decode(ARGV[3])) do
+  local applied, again, run = settle(unpack(each))
   table.insert(out, applied); table.insert(out, again); table.insert(out, run)
 end
 return out
