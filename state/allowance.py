@@ -23,6 +23,10 @@ LEAST_DOUBT, MOST_DOUBT = 0.015, 0.15
 # The surer, the later the curve leaves what was found: seconds times doubt, and the longest; never before so many requests.
 LEVEL_SECONDS, LONGEST_LEVEL_SECONDS, SELDOM_REQUESTS = 1.8, 90.0, 50
 LONGEST_SECONDS = 600.0
+# What the search found is rough. A rate that is too high is put right in seconds, one that is too low only as the curve rises.
+AT_FIRST = 1.1
+# A 429 in that part of the curve, where it is as good as level, says that the burst was held for too small.
+EARLY = 16
 # What was found twice is asked about half as often.
 CONFIRMED, LONGEST_CONFIRMED_SECONDS = 0.02, 180.0
 
@@ -50,7 +54,7 @@ class Emptied:
     @property
     def early(self) -> bool:
         """While the curve was still level: what had been found was wrong."""
-        return self.used < self.level_seconds / 4
+        return self.used < self.level_seconds / EARLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,8 @@ def found(emptied: Emptied) -> Allowance:
     doubt = max(doubt, (most / per_second - 1) / UNLIKELY) if emptied.level_seconds else MOST_DOUBT
     # With the bucket full at the start and nothing spilt it held no more than this.
     burst = min(_burst(emptied, per_second), total * emptied.paused / whole)
+    if not emptied.level_seconds:
+        per_second = min(most, per_second * AT_FIRST)
     allowance = _allowance(per_second, doubt, burst)
     if emptied.level_seconds and abs(per_second / emptied.per_second - 1) < CONFIRMED:
         level_seconds = min(2 * emptied.level_seconds, LONGEST_CONFIRMED_SECONDS)

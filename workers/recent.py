@@ -12,7 +12,7 @@ class Recent:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._since = self._turned = 0.0
+        self._since = self._turned = clock()
         self._before = self._count = 0
 
     def add(self) -> None:
