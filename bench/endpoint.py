@@ -2,7 +2,7 @@
 
 python -m bench.endpoint [--latency SECONDS] [--at-once N] [--per-second N] [--bulk OPERATIONS]
 
-It keeps accounts by id and userName, so that what was made is found. Nothing else of SCIM is in it: a real server, which
+It keeps accounts by id and userName, so that what was made is found, and when each was last written (/seen?userName=). Nothing else of SCIM is in it: a real server, which
 tests use, costs more than what is measured here. Prints its port, then answers until it is told to end.
 """
 
@@ -20,6 +20,19 @@ from urllib.parse import parse_qs, unquote
 import uvloop
 
 BURST_SECONDS = 0.25
+LIST = b'{"schemas": ["urn:ietf:params:scim:api:messages:2.0:ListResponse"], "totalResults": %d, "Resources": [%s]}'
+# As a real one says it: userName is unique.
+SCHEMAS = json.dumps(
+    {
+        "totalResults": 1,
+        "Resources": [
+            {
+                "id": "urn:ietf:params:scim:schemas:core:2.0:User",
+                "attributes": [{"name": "userName", "type": "string", "uniqueness": "server"}],
+            }
+        ],
+    }
+).encode()
 
 
 @dataclass
@@ -39,6 +52,7 @@ class Endpoint:
     manners: Manners
     accounts: dict[str, bytes] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    written_at: dict[str, float] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     under_way: int = 0
     tokens: float = 0.0
@@ -57,6 +71,9 @@ class Endpoint:
             self.counts.clear()
             self.first_at = self.last_at = 0.0
             return 200, b"", b"{}"
+        if path == "/seen":
+            scim_id = self.names.get(parse_qs(query)["userName"][0], "")
+            return 200, b"", json.dumps({"at": self.written_at.get(scim_id, 0.0)}).encode()
         now = time.monotonic()
         self.first_at = self.first_at or now
         self.last_at = now
@@ -74,21 +91,25 @@ class Endpoint:
                 return self._made(body)
             case "GET" if path == "/ServiceProviderConfig":
                 return 200, b"", json.dumps(self._config()).encode()
+            case "GET" if path == "/Schemas":
+                return 200, b"", SCHEMAS
             case "GET" if path == "/Users":
                 return self._listed(parse_qs(query))
             case "GET" if path.startswith("/Users/"):
                 known = self.accounts.get(unquote(path[7:]))
                 return (200, b"", known) if known else (404, b"", b"{}")
             case "PATCH" | "DELETE":
+                self.written_at[unquote(path[7:])] = time.time()
                 return 204, b"", b""
         return 404, b"", b"{}"
 
     def _made(self, body: bytes) -> tuple[int, bytes, bytes]:
-        name = _text(body, b'"userName": "')
+        name = _text(body, b'"userName"')
         if name in self.names:
             return 409, b"", b'{"scimType": "uniqueness", "status": "409"}'
         scim_id = str(len(self.accounts) + 1)
         self.names[name] = scim_id
+        self.written_at[scim_id] = time.time()
         self.accounts[scim_id] = made = b'{"id": "%s", %s' % (scim_id.encode(), body.lstrip()[1:])
         return 201, b"", made
 
@@ -102,7 +123,7 @@ class Endpoint:
             answer: dict[str, Any] = {"method": each["method"], "bulkId": each.get("bulkId")}
             if each["method"] == "POST":
                 status, _, made = self._made(json.dumps(each["data"]).encode())
-                made_id = _text(made, b'"id": "') if status == 201 else ""
+                made_id = _text(made, b'"id"') if status == 201 else ""
                 answer |= {"status": str(status), "location": f"/Users/{made_id}"}
             else:
                 answer |= {"status": "204", "location": each["path"]}
@@ -121,7 +142,7 @@ class Endpoint:
             start, count = int(query.get("startIndex", ["1"])[0]), int(query.get("count", ["100"])[0])
             found = [self.accounts[str(n)] for n in range(start, min(start + count, len(self.accounts) + 1))]
             total = len(self.accounts)
-        return 200, b"", b'{"totalResults": %d, "Resources": [%s]}' % (total, b",".join(found))
+        return 200, b"", LIST % (total, b",".join(found))
 
     def _config(self) -> dict[str, Any]:
         bulk = {
@@ -154,8 +175,9 @@ class Endpoint:
         return (1 - self.tokens) / rate
 
 
-def _text(body: bytes, before: bytes) -> str:
-    start = body.find(before) + len(before)
+def _text(body: bytes, name: bytes) -> str:
+    """The text that follows a name, with or without a space between."""
+    start = body.index(b'"', body.index(name) + len(name)) + 1
     return body[start : body.index(b'"', start)].decode()
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 from cli.demo.rows import Person
 from cli.demo.site import DrupalSite
+from cli.running import worker_command
 
 ROOT = Path(__file__).parents[1]
 MAPPING = {
@@ -62,7 +63,15 @@ def someone(number: int, department: str = "Research") -> Person:
     name = f"user{number:07d}"
     uuid = f"00000000-0000-4000-8000-{number:012d}"
     return Person(
-        uuid, name, f"{name}@example.org", "Ada", f"Number {number}", department, (), None, ("editor",)
+        uuid,
+        name,
+        f"{name}@mail.drupal-site.org",
+        "Ada",
+        f"Number {number}",
+        department,
+        (),
+        None,
+        ("editor",),
     )
 
 
@@ -88,17 +97,27 @@ def endpoint(**manners: float) -> Iterator[str]:
             process.kill()
 
 
-def bare(*arguments: str) -> float:
-    """Seconds a bare loop takes (bench.bare)."""
+def printed(*arguments: str) -> str:
+    """What bench.bare prints."""
     command = [sys.executable, "-m", "bench.bare", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return float(json.loads(done.stdout)["seconds"])
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def bare(*arguments: str) -> dict[str, float]:
+    """What a bare loop takes: count, seconds, cpu."""
+    found: dict[str, float] = json.loads(printed(*arguments))
+    return found
 
 
 def asked(url: str) -> dict[str, Any]:
     with urllib.request.urlopen(url, timeout=30) as answer:
         found: dict[str, Any] = json.loads(answer.read())
         return found
+
+
+def requests_in(stats: Mapping[str, Any]) -> int:
+    """Requests of every kind an endpoint was asked."""
+    return sum(value for name, value in stats.items() if " " in name)
 
 
 @dataclass
@@ -127,12 +146,10 @@ class Place:
         self.processes.append(process)
         return process
 
-    def start_worker(self, *queues: str) -> subprocess.Popen[bytes]:
-        """One worker process, as the Procfile has it."""
-        return self.start(
-            [*(sys.executable, "-m", "dramatiq", "workers.main:boot", "--skip-logging", "--processes", "1"),
-             *("--threads", "8", "--worker-fork-timeout", "1000", "--queues", *(queues or ("bulk",)))]
-        )  # fmt: skip
+    def start_worker(self, lane: str = "bulk", boot: str | None = None) -> subprocess.Popen[bytes]:
+        """One worker process, as the Procfile has it. boot: what makes it, as dramatiq's command is told; ours if None."""
+        command = worker_command(lane)
+        return self.start([boot if boot and part == "workers.main:boot" else part for part in command])
 
     def start_command(self, *arguments: str) -> subprocess.Popen[bytes]:
         return self.start([sys.executable, "-m", "cli.main", *arguments])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import re
 import time
@@ -57,6 +56,8 @@ def history(
             session.output.document(rows)
             session.output.table(_HISTORY_COLUMNS, (_history_cells(row) for row in rows), "nothing yet")
             if follow:
+                import asyncio
+
                 await asyncio.gather(*(_follow(session, all_of_it.state(name), wanted) for name in names))
         return DONE
 

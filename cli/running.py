@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -17,10 +16,11 @@ from typing import Annotated, Any
 import typer
 
 from cli.session import DONE, NOT_FINISHED, ConfigOption, JsonOption, Session, TimeoutOption
-from state.processes import PARENT_VARIABLE
 
 LANES = ("interactive", "bulk")
-THREADS = 8
+# A thread waits for a message's users, who are worked on at once. Messages of the interactive lane have few users, so that
+# lane wants more of them; a bulk worker holds no more than keep its target busy, and leaves the rest to the other workers.
+THREADS = {"interactive": 8, "bulk": 4}
 # dramatiq lets users that are being worked on finish; whatever is not by then comes back through its lease.
 STOP_SECONDS = 10
 BOOT_SECONDS = 60
@@ -32,7 +32,7 @@ def worker_command(lane: str) -> list[str]:
     """Dramatiq's own command line for one lane, as the Procfile has it."""
     return [
         *(sys.executable, "-m", "dramatiq", "workers.main:boot", "--skip-logging"),
-        *("--processes", "1", "--threads", str(THREADS), "--queues", lane),
+        *("--processes", "1", "--threads", str(THREADS[lane]), "--queues", lane),
         *("--worker-shutdown-timeout", str(STOP_SECONDS * 1000)),
         # Until its worker has booted the master hears no signal; it waits for nothing of ours.
         *("--worker-fork-timeout", "1000"),
@@ -45,6 +45,8 @@ def own_command(command: str) -> list[str]:
 
 def environment(config: Path) -> Mapping[str, str]:
     """What a child process needs to find the same config file."""
+    from state.processes import PARENT_VARIABLE
+
     parent = {PARENT_VARIABLE: str(os.getpid())}
     return {**os.environ, **parent, "SCIMPIPE_CONFIG": str(config), "PYTHONUNBUFFERED": "1"}
 
@@ -72,7 +74,7 @@ def scheduler(config: ConfigOption = None) -> None:
         from config.logging import get_logger
         from producers.main import run_scheduler
 
-        await run_scheduler(session.settings, get_logger("scheduler"))
+        await run_scheduler(session.settings, get_logger())
         return DONE
 
     session.run(body, logs=True)
@@ -86,7 +88,7 @@ def changes(config: ConfigOption = None) -> None:
         from config.logging import get_logger
         from producers.main import run_changes
 
-        await run_changes(session.settings, get_logger("changes"))
+        await run_changes(session.settings, get_logger())
         return DONE
 
     session.run(body, logs=True)
@@ -112,6 +114,8 @@ def up(
 
 
 async def _once(session: Session, timeout: float) -> int:
+    import asyncio
+
     from cli.session import opened
     from cli.syncs import show_sync, sync_one
 
@@ -136,6 +140,8 @@ async def _once(session: Session, timeout: float) -> int:
 
 async def _sweep(all_of_it: Any) -> None:
     """What the scheduler would do meanwhile."""
+    import asyncio
+
     from producers.sweep import SWEEP_SECONDS, probe_source
 
     while True:
@@ -147,6 +153,8 @@ async def _sweep(all_of_it: Any) -> None:
 
 async def workers_ready(all_of_it: Any, running: Sequence[subprocess.Popen[bytes]]) -> None:
     """Raises CommandError when a worker ends instead of starting, or does not start in time."""
+    import asyncio
+
     from cli.session import UNREACHABLE, CommandError
     from state.processes import Processes
 
@@ -158,6 +166,8 @@ async def workers_ready(all_of_it: Any, running: Sequence[subprocess.Popen[bytes
 
 
 async def _drain(all_of_it: Any, timeout: float) -> bool:
+    import asyncio
+
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         states = [all_of_it.state(name) for name in all_of_it.settings.targets]
@@ -188,6 +198,8 @@ def _start(command: list[str], config: Path, output: Any) -> subprocess.Popen[by
 
 
 async def _stop(running: Sequence[subprocess.Popen[bytes]]) -> None:
+    import asyncio
+
     for process in running:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
@@ -202,18 +214,26 @@ async def _stop(running: Sequence[subprocess.Popen[bytes]]) -> None:
 
 async def _run_until_stopped(session: Session, commands: Sequence[list[str]]) -> int:
     """Until a signal comes, or one of the processes ends: then all end, with its code."""
+    import asyncio
+
     from producers.opened import compile_all
 
     # Said once and plainly here, rather than by every child.
     compile_all(session.settings)
-    stop = asyncio.Event()
+    loop, stop, woken = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+
+    def told_to_stop() -> None:
+        stop.set()
+        woken.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told_to_stop)
+    loop.add_signal_handler(signal.SIGCHLD, woken.set)
     async with processes(session.settings.path, commands) as running:
         while not stop.is_set():
             ended = [process.returncode for process in running if process.poll() is not None]
             if ended:
                 return max(ended)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), 0.5)
+            await woken.wait()
+            woken.clear()
     return DONE

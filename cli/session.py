@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -93,6 +92,8 @@ class Session:
         raise typer.Exit(self._code_of(body))
 
     def _code_of(self, body: Callable[[], Awaitable[int]]) -> int:
+        import asyncio
+
         try:
             return asyncio.run(_awaited(body))
         except KeyboardInterrupt:
@@ -106,7 +107,7 @@ class Session:
         except Exception as unknown:  # a traceback would show its text, which can hold values
             from config.logging import get_logger
 
-            get_logger("command").error("unexpected_error", exc_info=unknown)
+            get_logger().error("unexpected_error", exc_info=unknown)
             message, code = "an error nobody expected; please report the line above", SOME_FAILED
         self.output.error(message)
         return code
@@ -151,4 +152,4 @@ def opened(session: Session) -> AbstractAsyncContextManager[Opened]:
     from config.logging import get_logger
     from producers.opened import opened as open_all
 
-    return open_all(session.settings, get_logger("command"))
+    return open_all(session.settings, get_logger())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -122,6 +121,8 @@ async def sync_one(
 
 
 async def _wait(session: Session, state: Any, run_id: str, timeout: float) -> int:
+    import asyncio
+
     deadline = time.monotonic() + timeout
     async with _progress(session, state, run_id):
         while True:
@@ -148,6 +149,8 @@ async def _progress(session: Session, state: Any, run_id: str) -> AsyncIterator[
     if session.output.as_json or not session.output.console.is_terminal:
         yield
         return
+    import asyncio
+
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

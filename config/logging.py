@@ -6,6 +6,7 @@ A library's line shows its own words, and of what it fills in only numbers and i
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import traceback
@@ -43,14 +44,21 @@ def configure(stream: TextIO, *, json: bool | None = None, quiet: bool = False) 
     """Sends all logs of this process to a stream. json: None decides by whether the stream is a terminal. quiet: only
     warnings and errors.
     """
-    as_json = not stream.isatty() if json is None else json
+    level = logging.WARNING if quiet else logging.INFO
     shared: list[Any] = [
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         _without_exception_text,
         _shown,
     ]
-    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False) if as_json else _console()
+    renderer: Any = _console() if (stream.isatty() if json is None else not json) else _json_line
+    # Our own lines go straight to the stream: a line a user, and logging's records cost several times as much.
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         _Formatter(
@@ -60,33 +68,31 @@ def configure(stream: TextIO, *, json: bool | None = None, quiet: bool = False) 
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING if quiet else logging.INFO)
+    root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
 
 
-def get_logger(name: str) -> Any:
-    return structlog.get_logger(f"scimpipe.{name}")
+def get_logger() -> Any:
+    return structlog.get_logger()
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """One line for a record of ours, whose msg is the event, or of a library's."""
+    """One line for a library's record."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record if isinstance(record.msg, dict) else without_values(record))
+        return super().format(without_values(record))
 
 
 def _console() -> Any:
     return structlog.dev.ConsoleRenderer(timestamp_key="at", pad_event_to=20)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+
+
+def _json_line(_: Any, __: str, event: _Event) -> str:
+    return _ENCODER.encode(event)
 
 
 def _foreign(_: Any, __: str, event: _Event) -> _Event:

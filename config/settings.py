@@ -243,7 +243,8 @@ class TargetSettings(Frozen):
         "auto", description="`auto`: PATCH where the target can, else PUT."
     )
     bulk: Literal["auto", "off"] = Field(
-        "auto", description="Bulk requests where the target offers them. Not used yet."
+        "auto",
+        description="`auto`: writes of several users at once go together in Bulk requests, where the target offers them.",
     )
     scope: str = Field("", description="Expression that says who is provisioned; empty means everybody.")
     allow_insecure: Switch = Field(False, description="Permits http:// to anything but loopback.")

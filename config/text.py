@@ -13,4 +13,7 @@ _UNPRINTABLE = re.compile(
 
 def printable(text: str) -> str:
     """Text with control and direction characters written out as escapes, U+000A as backslash u000a."""
+    # Nothing above is printable to Python either, and nearly every text is.
+    if text.isprintable():
+        return text
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -21,7 +21,7 @@ from drupal.database_schema import Site, UserTables
 from drupal.errors import source_errors
 from drupal.fields import field_names
 from provisioning.mapping import BASE_NAMES
-from provisioning.model import FieldInfo, SourceUser, UserRef
+from provisioning.model import FieldInfo, SourceUser, Total, UserRef
 
 CONNECTIONS = 4
 READ_BATCH = 500
@@ -33,7 +33,7 @@ Work = Callable[[Connection, UserTables], T]
 
 
 class DatabaseReader:
-    """A `provisioning.ports.SourceReader` on Drupal's database. Never writes: every session is read-only.
+    """A `provisioning.ports.CountingReader` on Drupal's database. Never writes: every session is read-only.
 
     names: the Drupal names the mappings use; of the field tables only those named are read, and only those fields are in
     `SourceUser.values`. Each call, and each page of a listing, is one transaction, so a user is never seen half saved. A
@@ -91,6 +91,15 @@ class DatabaseReader:
 
     async def changed_since(self, since: int) -> Sequence[UserRef]:
         return await self._run(lambda connection, tables: queries.refs_changed(connection, tables, since))
+
+    async def total(self) -> Total:
+        return await self._run(queries.total)
+
+    async def totals(self, width: int) -> Mapping[int, Total]:
+        return await self._run(partial(queries.totals, width=width))
+
+    async def uuids(self, first: int, last: int) -> Mapping[int, str]:
+        return await self._run(partial(queries.uuids_between, first=first, last=last))
 
     async def search(self, text: str, limit: int = 50) -> Sequence[SourceUser]:
         """Exact matches first. MySQL and MariaDB also find what differs in accents only."""

@@ -9,13 +9,25 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, false, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Select,
+    case,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from drupal.database_schema import UserTables
 from drupal.database_statements import FieldStatements, UserStatements, base, joined
 from drupal.errors import NoUsers, Unintelligible
 from drupal.fields import FieldShape
-from provisioning.model import FieldValue, SourceUser, UserRef
+from provisioning.model import FieldValue, SourceUser, Total, UserRef
 
 AUTHENTICATED = "authenticated"
 TIMES = ("created", "changed", "access", "login")
@@ -90,6 +102,31 @@ def refs_changed(connection: Connection, tables: UserTables, since: int) -> list
 
 def _made_refs(rows: Iterable[Sequence[Any]]) -> list[UserRef]:
     return [UserRef(uid, uuid, seconds) for uid, uuid, changed in rows for seconds in _seconds((changed,))]
+
+
+def total(connection: Connection, tables: UserTables) -> Total:
+    """Of all users. Raises NoUsers."""
+    uid = tables.users.c.uid
+    count, uids = connection.execute(select(func.count(), func.sum(uid)).where(uid > 0)).one()
+    if not count:
+        require_users(connection, tables)
+    return Total(count, int(uids or 0))
+
+
+def totals(connection: Connection, tables: UserTables, width: int) -> dict[int, Total]:
+    """By uid // width. Raises NoUsers."""
+    require_users(connection, tables)
+    uid = tables.users.c.uid
+    number = (uid // literal_column(str(width), Integer)).label("number")
+    counted = select(number, func.count(), func.sum(uid)).where(uid > 0).group_by(number)
+    return {int(number): Total(count, int(uids)) for number, count, uids in connection.execute(counted)}
+
+
+def uuids_between(connection: Connection, tables: UserTables, first: int, last: int) -> dict[int, str]:
+    """By uid, from uid first to uid last."""
+    users = tables.users.c
+    asked = select(users.uid, users.uuid).where(users.uid > 0, users.uid.between(first, last))
+    return {row.uid: row.uuid for row in connection.execute(asked)}
 
 
 def users_matching(connection: Connection, tables: UserTables, text: str, limit: int) -> list[SourceUser]:

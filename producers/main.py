@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from config.settings import Settings, Trigger
+from producers.changes import ChangeDetection
 from producers.opened import Opened, opened
 from producers.schedule import Scheduler
 from provisioning.errors import SourceIdentityLost, SourceUnreadable
@@ -65,22 +67,29 @@ async def _poll_for_ever(all_of_it: Opened) -> None:
         for name, target in all_of_it.settings.targets.items()
         if target.trigger(Trigger.AUTOMATIC) is not None
     ]
-    detections = [all_of_it.change_detection(name) for name in targets]
+    detection = all_of_it.change_detection(targets)
     leadership = Leadership(all_of_it.redis, "changes", all_of_it.owner, seconds=max(15.0, 3 * seconds))
     while True:
-        await _poll_once(all_of_it, leadership, detections)
-        await asyncio.sleep(seconds)
+        started = time.monotonic()
+        await _poll_once(all_of_it, leadership, detection)
+        await asyncio.sleep(rest(seconds, time.monotonic() - started))
 
 
-async def _poll_once(all_of_it: Opened, leadership: Leadership, detections: list[Any]) -> None:
+def rest(period: float, took: float) -> float:
+    """Seconds until the next poll. period: from start to start, so that nobody waits longer because of how long a poll takes;
+    but polls that take most of it leave the database to others half of the time.
+    """
+    return max(period - took, took)
+
+
+async def _poll_once(all_of_it: Opened, leadership: Leadership, detection: ChangeDetection) -> None:
     """One of several pollers polls. What goes wrong is told and tried again at the next turn."""
     gate = all_of_it.source_gate
     try:
         await Processes(all_of_it.redis).announce("changes", all_of_it.owner)
         if not await leadership.hold() or not (await gate.health()).open:
             return
-        for detection in detections:
-            await detection.poll()
+        await detection.poll()
         await gate.worked()
     except SourceUnreadable as error:
         if await gate.failed(error.detail, certain=isinstance(error, SourceIdentityLost)):

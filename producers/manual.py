@@ -36,7 +36,7 @@ async def _main(target: str, users: Sequence[str], config: Path | None) -> int:
             f"there is no target {target!r} in {settings.path}; there are: {', '.join(settings.targets)}\n"
         )
         return 2
-    async with opened(settings, get_logger("manual")) as all_of_it:
+    async with opened(settings, get_logger()) as all_of_it:
         submitted = await submit(all_of_it.state(target), users)
     sys.stdout.write("".join(f"{user}\n" for user in submitted))
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,11 +11,13 @@ import dramatiq
 
 from config.settings import Settings
 from drupal.opening import open_reader
-from producers.changes import ChangeDetection, MarkStore
+from producers.changes import ChangeDetection
+from producers.counting import CountedDepartures
+from producers.departures import Departures, ListedDepartures, Watched
 from producers.full_sync import FullSync
 from producers.sweep import Sweeper
 from provisioning.mapping import CompiledTarget, compile_target
-from provisioning.ports import SourceReader
+from provisioning.ports import CountingReader, SourceReader
 from scim.target import ScimTarget, open_target
 from state.broker import make_broker
 from state.client import Redis
@@ -23,7 +25,9 @@ from state.connection import open_redis
 from state.gate import Gate
 from state.keys import SOURCE
 from state.links import digest_key
+from state.marks import MarkStore
 from state.processes import process_id
+from state.roster import RosterStore
 from state.target_state import TargetState
 
 
@@ -68,9 +72,16 @@ class Opened:
     def sweeper(self, name: str) -> Sweeper:
         return Sweeper(self.state(name), self.target(name), self.log)
 
-    def change_detection(self, name: str) -> ChangeDetection:
-        marks = MarkStore(self.redis, name)
-        return ChangeDetection(self.state(name), self.compiled[name], self.reader, marks, self.key, self.log)
+    def change_detection(self, names: Sequence[str]) -> ChangeDetection:
+        """names: the targets whose automatic trigger is on."""
+        watched = [Watched(self.state(name), self.compiled[name], self.key) for name in names]
+        departures: Departures = (
+            CountedDepartures(watched, self.reader, RosterStore(self.redis))
+            if isinstance(self.reader, CountingReader)
+            else ListedDepartures(watched, self.reader)
+        )
+        marks = {name: MarkStore(self.redis, name) for name in names}
+        return ChangeDetection(watched, self.reader, departures, marks, self.log)
 
     async def close(self) -> None:
         for target in self._targets.values():

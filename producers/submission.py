@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from provisioning.model import Result, SourceUser
 from provisioning.ports import SourceReader
+from state.ledger import Ledger
 from state.target_state import TargetState
 
-POLL_SECONDS = 0.1
+# Results are told of as they are written; so often it is looked whether one was missed, or the target has closed.
+LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,33 @@ async def wait_for(
 ) -> Mapping[str, Result]:
     """Waits until each of these submissions has ended. Raises WaitedTooLongError, TargetClosedError."""
     deadline = time.monotonic() + timeout_seconds
+    # Before the first look: what is written between the two is seen, at worst twice.
+    since = await state.ledger.last_told()
+    results: dict[str, Result] = {}
     while True:
-        results = await state.ledger.results(generations)
+        results |= await state.ledger.results(_missing(generations, results))
         if len(results) == len(generations):
             return results
         health = await state.gate.health()
         if not health.open:
             raise TargetClosedError(health.state, health.reason, results)
-        if time.monotonic() > deadline:
+        left = deadline - time.monotonic()
+        if left <= 0:
             raise WaitedTooLongError(results)
-        await asyncio.sleep(POLL_SECONDS)
+        since = await _read_along(state.ledger, since, generations, results, min(left, LOOK_SECONDS))
+
+
+async def _read_along(
+    ledger: Ledger, since: str, generations: Mapping[str, int], results: dict[str, Result], seconds: float
+) -> str:
+    """Adds results as they are written, for so long or until none is missing. Gives where to read on from."""
+    until = time.monotonic() + seconds
+    while len(results) < len(generations) and (left := until - time.monotonic()) > 0:
+        since, told = await ledger.told(since, left)
+        missing = _missing(generations, results)
+        results |= await ledger.results({user: missing[user] for user in told if user in missing})
+    return since
+
+
+def _missing(generations: Mapping[str, int], results: Mapping[str, Result]) -> Mapping[str, int]:
+    return {user: generation for user, generation in generations.items() if user not in results}

@@ -11,7 +11,9 @@ from scim.target import ScimTarget
 from state.gate import Gate
 from state.target_state import TargetState
 
-SWEEP_SECONDS = 2.0
+# What it mends has waited for 30 s by then; and the first probe of an outage may be this late. More often costs more than all
+# else an idle scheduler does.
+SWEEP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)

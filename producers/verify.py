@@ -82,12 +82,15 @@ class Verification:
         return found
 
     async def _forget(self, users: Sequence[str], links: Mapping[str, Link]) -> tuple[str, ...]:
-        """Users who have an account they are not linked to are matched anew, but those who are just being made one."""
+        """Users who have an account they are not linked to are matched anew, but those who are just being made one. Their
+        link stays, in doubt: without one, workers could believe an older listing that there is no account.
+        """
         if not self.compiled.external_id_is_uuid:
             return ()
         known = {user: links[user] for user in users if user in links and not links[user].in_doubt}
         for user, link in known.items():
-            await self.state.links.drop(user, link.scim_id)
+            unsure = Link("", None, fingerprint="", digests={}, active=False).doubting(self.compiled.mapped)
+            await self.state.links.put(user, unsure, instead_of=link.scim_id)
         return tuple(known)
 
     async def _drifted(

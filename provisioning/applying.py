@@ -80,8 +80,11 @@ class Applying:
         sent = {**desired.attributes, **desired.on_create}
         await self.linking.doubt_create(desired.attributes)
         self._still_ours()
-        account = await self.ports.target.create(new_resource(desired))
-        detail = await self._note_rewritten(sent, account)
+        resource = new_resource(desired)
+        account = await self.ports.target.create(resource)
+        # Nearly every target shows the account as it was sent.
+        as_sent = resource.items() <= account.resource.items()
+        detail = "" if as_sent else await self._note_rewritten(sent, account)
         if not await self.linking.remember_made(account):
             return await self._undo_create(account)
         return self.reporter.report(

@@ -16,6 +16,8 @@ from provisioning.model import Changes, Desired, JsonValue, Link
 from provisioning.paths import member, parse, remove_value, set_value, value_at
 
 DIGEST_BYTES = 6
+# Made once: json.dumps with options makes one a call.
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 # Never returned by a target (RFC 7643 4.1.1, returned: never): their absence from an answer says nothing.
 _UNREADABLE = frozenset({"password"})
 
@@ -28,9 +30,7 @@ def keyed(parts: str, key: bytes, size: int) -> str:
 
 def digest(value: JsonValue, key: bytes) -> str:
     """The digest of one attribute's value."""
-    return keyed(
-        json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")), key, DIGEST_BYTES
-    )
+    return keyed(_ENCODER.encode(value), key, DIGEST_BYTES)
 
 
 def digests(desired: Desired, key: bytes) -> dict[str, str]:
@@ -84,8 +84,8 @@ def _equal(actual: JsonValue, wanted: JsonValue) -> bool:
             and len(actual) == len(wanted)
             and all(_has(actual, each) for each in wanted)
         )
-    if isinstance(wanted, Mapping):
-        return isinstance(actual, Mapping) and all(
+    if isinstance(wanted, dict):
+        return isinstance(actual, dict) and all(
             (key := member(actual, name)) is not None and _equal(actual[key], value)
             for name, value in wanted.items()
         )
@@ -96,11 +96,7 @@ def _has(elements: list[Any], wanted: JsonValue) -> bool:
     """Servers add display, $ref and primary to elements, or wrap a bare value: {"value": ...}."""
     return any(
         _equal(element, wanted)
-        or (
-            isinstance(element, Mapping)
-            and not isinstance(wanted, Mapping)
-            and element.get("value") == wanted
-        )
+        or (isinstance(element, dict) and not isinstance(wanted, dict) and element.get("value") == wanted)
         for element in elements
     )
 

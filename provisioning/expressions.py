@@ -19,9 +19,9 @@ from provisioning.sandbox import (
     FILTERS,
     LONGEST_TEXT,
     MOST_OFFERED,
+    BoundedWork,
     EvaluationError,
     Missing,
-    bounded_work,
     environment,
     size,
 )
@@ -49,6 +49,8 @@ class ExpressionError(ValueError):
 
 
 _ENVIRONMENT = environment()
+_MISSING = Missing()
+_SIMPLE = (str, bool, int, type(None))
 
 
 class Expression:
@@ -68,12 +70,15 @@ class Expression:
 
     def evaluate(self, values: Mapping[str, Any]) -> Any:
         """The value for one user; missing is None. Raises EvaluationError."""
+        # Most lines of a mapping are a field as it is: nothing to run.
+        if self.plain_name is not None and isinstance(plain := values.get(self.plain_name), _SIMPLE):
+            return _carried(plain)
         try:
             offered = {name: values.get(name) for name in self.names}
             # What a field holds can be long, and an expression can name it hundreds of times.
             if sum(size(value) * self._named[name] for name, value in offered.items()) > MOST_OFFERED:
                 raise EvaluationError("the fields it names hold too much")
-            with bounded_work():
+            with BoundedWork():
                 result = self._compiled(**{name: _offered(value) for name, value in offered.items()})
             return _carried(result)
         except EvaluationError:
@@ -128,7 +133,7 @@ def _plain_name(tree: nodes.Template) -> str | None:
 
 def _offered(value: Any) -> Any:
     """A missing value prints as nothing, so that `field_a ~ ' ' ~ field_b` never says None."""
-    return Missing() if value is None else value
+    return _MISSING if value is None else value
 
 
 def _carried(value: Any, depth: int = 0) -> Any:

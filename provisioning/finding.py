@@ -6,18 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from provisioning.mapping import CompiledTarget, matching_value
-from provisioning.model import RemoteUser, Source
+from provisioning.model import Presence, RemoteUser, Source
 from provisioning.plan import Candidate, Holder, Policy, claimed_id
 from provisioning.ports import Ports
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finder:
-    """Looks for one user's account by the matching attributes, in order; the first that finds any decides."""
+    """Looks for one user's account by the matching attributes, in order; the first that finds any decides.
+
+    untried: no request for this user was ever written down, so look-ups the target says are needless are left out.
+    left_out: some were.
+    """
 
     ports: Ports
     compiled: CompiledTarget
     source: Source
+    untried: bool = False
+    left_out: bool = False
 
     async def look_up(self, attributes: Sequence[str], policy: Policy) -> Sequence[Candidate]:
         """Asks the target's search. Empty when no attribute finds an account."""
@@ -27,8 +33,12 @@ class Finder:
         """Like look_up, with the attribute that found them; "" when none did."""
         for attribute in attributes:
             value = self._value(attribute, policy)
-            accounts = await self.ports.target.find(attribute, value) if value is not None else ()
-            if accounts:
+            if value is None:
+                continue
+            if not await self._needed(attribute, value):
+                self.left_out = True
+                continue
+            if accounts := await self.ports.target.find(attribute, value):
                 return [await self._candidate(account) for account in accounts], attribute
         return (), ""
 
@@ -40,6 +50,12 @@ class Finder:
             if accounts:
                 return [await self._candidate(account) for account in accounts]
         return ()
+
+    async def _needed(self, attribute: str, value: str) -> bool:
+        if not self.untried:
+            return True
+        creating = self.source.presence is Presence.ACTIVE
+        return await self.ports.target.needs_look_up(attribute, value, creating=creating)
 
     def _value(self, attribute: str, policy: Policy) -> str | None:
         if attribute == "externalId":

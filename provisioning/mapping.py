@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +61,7 @@ class Entry:
     path: Path
     expression: Expression
     on_create: bool
+    is_text: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +128,19 @@ class CompiledTarget:
             raise EvaluationError(f"{entry.text}: {error}") from None
         if entry.text == "active":
             return bool(value)
-        return None if _empty(value) else _wire_value(entry.path, value)
+        if _empty(value):
+            return None
+        return str(value) if entry.is_text else value
 
 
 def _empty(value: Any) -> bool:
-    return value is None or value in ([], {}) or (isinstance(value, str) and not value.strip())
+    if isinstance(value, str):
+        return not value or value.isspace()
+    return value is None or value in ([], {})
 
 
+# Identifiers are strings in SCIM, also where Drupal's are numbers (RFC 7643 3.1).
 _TEXT_ATTRIBUTES = frozenset({"externalid", "username"})
-
-
-def _wire_value(path: Path, value: Any) -> JsonValue:
-    """Identifiers are strings in SCIM, also where Drupal's are numbers (RFC 7643 3.1)."""
-    return str(value) if path.attribute.lower() in _TEXT_ATTRIBUTES else value
 
 
 def compile_target(settings: TargetSettings) -> CompiledTarget:
@@ -182,7 +182,8 @@ def _entry(key: str, text: str, value: MappedValue, problems: list[MappingProble
             MappingProblem(key, str(error), "write an expression over Drupal fields, such as mail | lower")
         )
         return None
-    return Entry(text, path, expression, value.on == "create")
+    is_text = path.attribute.lower() in _TEXT_ATTRIBUTES
+    return Entry(text, path, expression, value.on == "create", is_text)
 
 
 def _scope(key: str, text: str, problems: list[MappingProblem]) -> Expression | None:
@@ -215,10 +216,12 @@ def new_resource(desired: Desired) -> dict[str, Any]:
 
 def matching_value(desired: Desired, attribute: str) -> str | None:
     """The text to look for an account by, None when this user has none."""
-    value = value_at(new_resource(desired), parse(attribute))
+    value = desired.attributes.get(attribute)
+    if value is None:
+        value = value_at(new_resource(desired), parse(attribute))
     if isinstance(value, list):
         value = next((item for item in value if item), None)
-    return None if value is None or isinstance(value, Mapping) else str(value)
+    return None if value is None or isinstance(value, dict) else str(value)
 
 
 def nearest(name: str, known: frozenset[str] | set[str]) -> str:

@@ -51,6 +51,16 @@ class UserRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Total:
+    """How many users there are, and the sum of their uids. Drupal gives every new user a higher uid than anybody ever
+    had, so that equal totals mean the same uids.
+    """
+
+    count: int = 0
+    uids: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class FieldInfo:
     """A Drupal field a mapping can name. columns: the parts reachable as `field_x.part`; empty for a plain value."""
 

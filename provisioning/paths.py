@@ -51,6 +51,11 @@ class Path:
         return "[" + " and ".join(f"{name} eq {_literal(value)}" for name, value in self.filters) + "]"
 
     @property
+    def whole(self) -> Path:
+        """The attribute that this is a part or an element of."""
+        return Path(self.schema, self.attribute)
+
+    @property
     def element(self) -> Path:
         """The path without its last part: the element or the complex value it lives in."""
         return Path(self.schema, self.attribute, self.filters)
@@ -117,7 +122,10 @@ def member(resource: Mapping[str, Any], name: str) -> str | None:
     if name in resource:
         return name
     lowered = name.lower()
-    return next((key for key in resource if key.lower() == lowered), None)
+    for key in resource:
+        if key.lower() == lowered:
+            return key
+    return None
 
 
 def get(resource: Mapping[str, Any], name: str) -> JsonValue:
@@ -127,7 +135,7 @@ def get(resource: Mapping[str, Any], name: str) -> JsonValue:
 
 def satisfies(element: JsonValue, filters: tuple[tuple[str, Any], ...]) -> bool:
     """Whether an element of a list meets all equalities; text without regard to case, booleans also as text."""
-    if not isinstance(element, Mapping):
+    if not isinstance(element, dict):
         return False
     return all(_same(get(element, name), value) for name, value in filters)
 
@@ -139,7 +147,7 @@ def _same(actual: Any, wanted: Any) -> bool:
 def value_at(resource: Mapping[str, Any], path: Path) -> JsonValue:
     """The value at a path, None where there is none. Tolerant: a single object where a list was meant is read too."""
     holder = get(resource, path.schema) if path.schema else resource
-    if not isinstance(holder, Mapping):
+    if not isinstance(holder, dict):
         return None
     value = get(holder, path.attribute)
     if path.filters:
@@ -148,8 +156,8 @@ def value_at(resource: Mapping[str, Any], path: Path) -> JsonValue:
     if path.sub is None:
         return value
     if isinstance(value, list):
-        return [get(element, path.sub) for element in value if isinstance(element, Mapping)]
-    return get(value, path.sub) if isinstance(value, Mapping) else None
+        return [get(element, path.sub) for element in value if isinstance(element, dict)]
+    return get(value, path.sub) if isinstance(value, dict) else None
 
 
 def set_value(resource: MutableMapping[str, Any], path: Path, value: JsonValue) -> None:
@@ -163,7 +171,7 @@ def set_value(resource: MutableMapping[str, Any], path: Path, value: JsonValue) 
         holder[member(holder, path.attribute) or path.attribute] = value
         return
     if path.sub is None:
-        target.update(value if isinstance(value, Mapping) else {"value": value})
+        target.update(value if isinstance(value, dict) else {"value": value})
         return
     target[member(target, path.sub) or path.sub] = value
 

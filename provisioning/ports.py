@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from provisioning.model import (
     Changes,
@@ -19,6 +19,7 @@ from provisioning.model import (
     RemoteUser,
     Removal,
     SourceUser,
+    Total,
     UserRef,
 )
 
@@ -55,6 +56,23 @@ class SourceReader(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
+class CountingReader(SourceReader, Protocol):
+    """A reader of a source that can count: who has left is found without reading every id. To be asked for by isinstance.
+
+    A user's row in the table of users is all that counts here: one whose other rows are damaged has not left.
+    """
+
+    async def total(self) -> Total:
+        """Of all users. The cheapest of questions."""
+
+    async def totals(self, width: int) -> Mapping[int, Total]:
+        """By range: number n has the uids from n * width on. Ranges without users are left out."""
+
+    async def uuids(self, first: int, last: int) -> Mapping[int, str]:
+        """Uid -> uuid of the users from uid first to uid last."""
+
+
 class Target(Protocol):
     """One SCIM service provider. Raises provisioning.errors only."""
 
@@ -65,6 +83,12 @@ class Target(Protocol):
 
     async def find_in_listing(self, attribute: str, value: str) -> Sequence[RemoteUser]:
         """Like find, by reading every account: for when the target's search cannot be believed."""
+
+    async def needs_look_up(self, attribute: str, value: str, *, creating: bool) -> bool:
+        """Whether an account with this value has to be looked for, of a user for whom no request was ever written down.
+        Not when the listing was read a while ago and had none; nor, creating, when the target itself refuses a second
+        one (Conflict). Without the target's word that userName is unique, every create is preceded by a look-up.
+        """
 
     async def get(self, scim_id: str) -> RemoteUser:
         """Raises Missing on 404."""

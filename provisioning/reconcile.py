@@ -7,11 +7,11 @@ goes round again, a few times at most; retrying later belongs to the queue (DESI
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from config.settings import OperationName, TargetSettings
+from config.settings import OperationName, TargetSettings, Trigger
 from provisioning import operations as op
 from provisioning.applying import Applying
 from provisioning.errors import (
@@ -39,19 +39,18 @@ from provisioning.plan import Candidate, Policy, plan
 from provisioning.ports import Lease, Ports
 from provisioning.reporting import Reporter
 
-ROUNDS = 5
+ROUNDS = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reconciler:
-    """Reconciles the users of one target. key: the digest key. random, clock: for back-off and durations."""
+    """Reconciles the users of one target. key: the digest key. random: for the back-off."""
 
     settings: TargetSettings
     compiled: CompiledTarget
     key: bytes
     ports: Ports
     random: Callable[[], float]
-    clock: Callable[[], float] = time.monotonic
 
     async def reconcile(self, job: Job, user: SourceUser | None, link: Link | None, lease: Lease) -> Result:
         """Does what one user needs and says what that was.
@@ -59,17 +58,28 @@ class Reconciler:
         user: as Drupal showed it after the job was claimed; None when gone. Raises Throttled, Outage and
         SourceUnreadable, which concern more than this user, and LeaseLostError; everything else is a Result.
         """
-        started = self.clock()
         try:
-            result = await _Attempt(self, job, user, link, lease).run()
+            return await _Attempt(self, job, user, link, lease).run()
         except EvaluationError as error:
-            result = self.reporter(job).report(OperationName.NONE, OutcomeName.FAILED, detail=str(error))
-        return replace(result, duration_ms=round((self.clock() - started) * 1000))
+            return self.reporter(job).report(OperationName.NONE, OutcomeName.FAILED, detail=str(error))
 
     def reporter(self, job: Job) -> Reporter:
-        return Reporter(self.settings, job, self.random)
+        return Reporter(self.settings, self._switches, job, self.random)
+
+    @cached_property
+    def _switches(self) -> Mapping[Trigger, frozenset[OperationName]]:
+        return {trigger: self.settings.operations(trigger) for trigger in Trigger}
 
     async def policy(self) -> Policy:
+        rewritten = await self.ports.rewritten.names()
+        return (
+            self._policy
+            if rewritten == self._policy.rewritten
+            else replace(self._policy, rewritten=rewritten)
+        )
+
+    @cached_property
+    def _policy(self) -> Policy:
         return Policy(
             matching=self.settings.matching,
             adopt=self.settings.adopt,
@@ -77,7 +87,6 @@ class Reconciler:
             mapped=self.compiled.mapped,
             key=self.key,
             external_id_is_uuid=self.compiled.external_id_is_uuid,
-            rewritten=await self.ports.rewritten.names(),
         )
 
 
@@ -94,7 +103,7 @@ class _Attempt:
         self.found: Sequence[Candidate] | None = None
         self.source: Source = reconciler.compiled.source(job.user, user, reconciler.key)
         self.linking = Linking(self.ports.links, self.source, reconciler.key, link)
-        self.finder = Finder(self.ports, reconciler.compiled, self.source)
+        self.finder = Finder(self.ports, reconciler.compiled, self.source, untried=link is None)
         self.applying = Applying(self.ports, self.reporter, job, self.source, self.linking, lease)
 
     async def run(self) -> Result:
@@ -127,9 +136,14 @@ class _Attempt:
             case Missing():
                 # Match again.
                 await self.linking.forget()
+                self.finder = replace(self.finder, untried=False)
                 self.found = None
             case Superseded():
                 await self._read_account()
+            case Conflict() if isinstance(decision, op.Create) and self.finder.left_out:
+                # Created without every look-up: now all of them.
+                self.finder = replace(self.finder, untried=False, left_out=False)
+                self.found = None
             case Conflict() if isinstance(decision, op.Create) and not self.found:
                 await self._look_harder(policy, surprise)
             case _:

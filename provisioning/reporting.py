@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 from config.settings import OperationName, TargetSettings, Trigger
 from provisioning.errors import AmbiguousWrite, ProvisioningError, Superseded, Transient
@@ -13,16 +14,17 @@ from provisioning.retry import delay_seconds
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Results of one job. random: for the back-off."""
+    """Results of one job. switches: what each trigger may do. random: for the back-off."""
 
     settings: TargetSettings
+    switches: Mapping[Trigger, frozenset[OperationName]]
     job: Job
     random: Callable[[], float]
 
     def report(
-        self, operation: OperationName, outcome: OutcomeName, *, detail: str = "", **known: object
+        self, operation: OperationName, outcome: OutcomeName, *, detail: str = "", **known: Any
     ) -> Result:
-        result = Result(
+        return Result(
             target=self.job.target,
             user=self.job.user,
             trigger=self._trigger(operation),
@@ -30,12 +32,12 @@ class Reporter:
             outcome=outcome,
             detail=detail,
             attempt=self.job.attempt,
+            **known,
         )
-        return replace(result, **known)  # type: ignore[arg-type]  # names and types are Result's own
 
     def failure(self, operation: OperationName, error: ProvisioningError) -> Result:
         """Judges an error that concerns this user alone: again later, or a dead letter."""
-        known: dict[str, object] = {"status_code": error.status_code, "scim_type": error.scim_type}
+        known: dict[str, Any] = {"status_code": error.status_code, "scim_type": error.scim_type}
         retryable = isinstance(error, Transient | AmbiguousWrite | Superseded)
         limit = self.settings.limits.max_attempts
         if not retryable:
@@ -49,24 +51,21 @@ class Reporter:
         )
 
     def allowed(self) -> frozenset[OperationName]:
-        return allowed_operations(self.job.permits, self._switches())
-
-    def _switches(self) -> Mapping[Trigger, frozenset[OperationName]]:
-        return {trigger: self.settings.operations(trigger) for trigger in Trigger}
+        return allowed_operations(self.job.permits, self.switches)
 
     def _trigger(self, operation: OperationName) -> Trigger:
         """The trigger to name in history: the most personal one that permits the operation."""
         asked = [trigger for trigger in Trigger if trigger in self.job.permits]
         for trigger in asked:
             narrowed = self.job.permits[trigger]
-            if operation in self.settings.operations(trigger) and (narrowed is None or operation in narrowed):
+            if operation in self.switches[trigger] and (narrowed is None or operation in narrowed):
                 return trigger
         return asked[0] if asked else Trigger.SCHEDULED
 
     def switched_off(self, name: OperationName) -> str:
         """Why an operation was skipped, with the switch's name."""
         triggers = [trigger for trigger in Trigger if trigger in self.job.permits]
-        if any(name in self.settings.operations(trigger) for trigger in triggers):
+        if any(name in self.switches[trigger] for trigger in triggers):
             return f"{name} is switched on, but was not asked for (--operation)"
         switches = " and ".join(f"targets.{self.job.target}.{trigger}.operations" for trigger in triggers)
         return f"{name} is switched off in {switches}"

@@ -6,8 +6,7 @@ Bounds count characters and items, not seconds, so that a user's outcome does no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any
 
 from jinja2 import Undefined
@@ -52,14 +51,16 @@ def is_missing(value: Any) -> bool:
     return value is None or isinstance(value, Undefined)
 
 
-@contextmanager
-def bounded_work() -> Iterator[None]:
+class BoundedWork:
     """What the filters of one evaluation may do together."""
-    token = _LEFT.set([MOST_WORK])
-    try:
-        yield
-    finally:
-        _LEFT.reset(token)
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token: Token[list[int] | None] = _LEFT.set([MOST_WORK])
+
+    def __exit__(self, *_: object) -> None:
+        _LEFT.reset(self._token)
 
 
 def size(value: Any) -> int:

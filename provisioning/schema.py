@@ -20,13 +20,16 @@ _COMMON = ("externalId",)
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """An attribute's definition (RFC 7643 7). sub_attributes: of a complex one."""
+    """An attribute's definition (RFC 7643 7). unique: the target refuses a second resource with the same value.
+    sub_attributes: of a complex one.
+    """
 
     name: str
     type: str = "string"
     multi_valued: bool = False
     mutability: str = "readWrite"
     required: bool = False
+    unique: bool = False
     sub_attributes: tuple[Attribute, ...] = ()
 
 
@@ -60,6 +63,7 @@ def _attribute(definition: Mapping[str, Any]) -> Attribute:
         multi_valued=definition.get("multiValued") is True,
         mutability=str(definition.get("mutability", "readWrite")),
         required=definition.get("required") is True,
+        unique=definition.get("uniqueness") in {"server", "global"},
         sub_attributes=tuple(_attribute(sub) for sub in subs if isinstance(sub, Mapping)),
     )
 

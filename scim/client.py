@@ -1,8 +1,8 @@
-"""The verbs of SCIM on /Users (RFC 7644 3.3 to 3.6): one request each, plain JSON, errors of scim.errors."""
+"""The verbs of SCIM on /Users (RFC 7644 3.3 to 3.6): plain JSON, errors of scim.errors."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,8 +18,9 @@ from scim.errors import (
     status_error,
 )
 from scim.filters import resource_path
-from scim.listing import PAGE, accounts_of, pages, read_account
+from scim.listing import LARGE_PAGE, PAGE, accounts_of, pages, read_account
 from scim.transport import Answer, Transport
+from scim.writes import Writes
 
 # More than one match is already one too many; a few more make the message right.
 MATCHES = 10
@@ -27,10 +28,11 @@ _NOT_SCIM = "what answers is not a SCIM server; is base_url the SCIM base URL?"
 
 
 class ScimClient:
-    """Requests to one service provider."""
+    """Requests to one service provider. writes: how those that change an account get there."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, writes: Writes) -> None:
         self.transport = transport
+        self.writes = writes
 
     async def query(self, condition: str, count: int = MATCHES) -> list[RemoteUser]:
         """Accounts for a filter. No match is an empty list, also where the target says 404 or lists nothing."""
@@ -52,7 +54,7 @@ class ScimClient:
 
     async def create(self, resource: Mapping[str, Any]) -> RemoteUser:
         """201, or 200 as some say. An answer that does not name the new account is as good as lost."""
-        answer = await self.transport.request("POST", "/Users", body=resource)
+        answer = await self.writes.write("POST", "/Users", resource)
         _raise_for_status(answer, creating=True)
         version = answer.headers.get("etag")
         account = read_account(answer.body, version) or read_account(_located(answer), version)
@@ -72,7 +74,7 @@ class ScimClient:
     async def delete(self, scim_id: str) -> None:
         """404 is success: the account is not there. Whoever says neither 204 nor 404 is asked for the account."""
         with suppress(NotThere):
-            answer = await self.transport.request("DELETE", resource_path(scim_id))
+            answer = await self.writes.write("DELETE", resource_path(scim_id))
             _raise_for(answer)
             if answer.status != 204:
                 await self.get(scim_id)
@@ -91,16 +93,27 @@ class ScimClient:
         if not isinstance(answer.body, Mapping):
             raise UnusableAnswer(_NOT_SCIM)
 
-    def listing(self, *, cursors: bool, most: int | None = None) -> AsyncIterator[list[RemoteUser]]:
-        """most: accounts a page, as the target announces it."""
-        return pages(self.transport, cursors=cursors, count=min(PAGE, most or PAGE))
+    def listing(
+        self,
+        *,
+        cursors: bool,
+        most: int | None = None,
+        attributes: Sequence[str] = (),
+        longest: int | None = None,
+    ) -> AsyncIterator[list[RemoteUser]]:
+        """most: accounts a page, as the target announces it. attributes: all that is wanted of each (RFC 7644 3.9); none:
+        whole accounts. longest: more accounts raise ListingTooLong.
+        """
+        largest = LARGE_PAGE if attributes else PAGE
+        count = min(largest, most or largest)
+        return pages(self.transport, cursors=cursors, count=count, attributes=attributes, longest=longest)
 
     async def _write(
         self, method: str, scim_id: str, body: Mapping[str, Any], version: str | None
     ) -> RemoteUser | None:
         # A version that was read from a body may hold anything.
-        headers = {"If-Match": version} if version and version.isascii() and version.isprintable() else {}
-        answer = await self.transport.request(method, resource_path(scim_id), body=body, headers=headers)
+        sendable = version if version and version.isascii() and version.isprintable() else None
+        answer = await self.writes.write(method, resource_path(scim_id), body, sendable)
         _raise_for(answer)
         account = read_account(answer.body, answer.headers.get("etag"))
         if account is None and answer.status != 204:

@@ -10,6 +10,7 @@ CONSEQUENCES: dict[type[said.ScimError], type[consequence.ProvisioningError]] = 
     said.NoAnswer: consequence.Transient,
     said.UnusableAnswer: consequence.Transient,
     said.ListingIncomplete: consequence.Transient,
+    said.ListingTooLong: consequence.Transient,
     said.CredentialMissing: consequence.Unauthorized,
     said.BadRequest: consequence.Permanent,
     said.NotAuthenticated: consequence.Unauthorized,

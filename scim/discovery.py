@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from provisioning.paths import CORE_USER
 from provisioning.schema import UserSchemas, read_schema, rfc_schemas
-from scim.errors import status_error
+from scim.errors import ScimError, status_error
 from scim.transport import Answer, Transport
+
+ANNOUNCED_SECONDS = 3600.0
+UNANNOUNCED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """ServiceProviderConfig. None: the target does not say. announced: False when there was none to read."""
+    """ServiceProviderConfig. None: the target does not say. announced: False when there was none to read. max_operations,
+    max_payload_bytes: of one Bulk request.
+    """
 
     announced: bool = False
     patch: bool | None = None
@@ -23,13 +31,64 @@ class Features:
     bulk: bool = False
     cursor: bool = False
     max_results: int | None = None
+    max_operations: int | None = None
+    max_payload_bytes: int | None = None
 
     @property
     def summary(self) -> str:
         if not self.announced:
             return "no ServiceProviderConfig; features are found out by trying"
         words = [name for name in ("patch", "filter", "etag", "bulk", "cursor") if getattr(self, name)]
+        words = [self._bulk if name == "bulk" else name for name in words]
         return "announces " + (", ".join(words) or "none of patch, filter, etag, bulk, cursor")
+
+    @property
+    def _bulk(self) -> str:
+        limits = ((self.max_operations, "operations"), (self.max_payload_bytes, "bytes"))
+        told = [f"{most:,} {name}" for most, name in limits if most]
+        return f"bulk (at most {' and '.join(told)})" if told else "bulk (no limits told)"
+
+
+class Discovery:
+    """What a target says of itself, read when first needed and kept for an hour; where it said nothing, which may have been
+    a passing fault, for a minute.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._features: Features | None = None
+        self._until = 0.0
+        self._reading = asyncio.Lock()
+        self._unique: frozenset[str] = frozenset()
+        self._unique_until = float("-inf")
+        self._reading_schemas = asyncio.Lock()
+
+    async def features(self) -> Features:
+        """Raises what concerns the target as a whole, as read_features."""
+        if self._features is None or time.monotonic() >= self._until:
+            async with self._reading:
+                if self._features is None or time.monotonic() >= self._until:
+                    self._features = await read_features(self._transport)
+                    known_seconds = ANNOUNCED_SECONDS if self._features.announced else UNANNOUNCED_SECONDS
+                    self._until = time.monotonic() + known_seconds
+        return self._features
+
+    async def refuses_doubles(self, attribute: str) -> bool:
+        """Whether the target's own schema says that a value can be there only once (RFC 7643 7, uniqueness)."""
+        if time.monotonic() >= self._unique_until:
+            async with self._reading_schemas:
+                if time.monotonic() >= self._unique_until:
+                    await self._read_unique()
+        return attribute.lower() in self._unique
+
+    async def _read_unique(self) -> None:
+        schemas = None
+        with suppress(ScimError):
+            schemas = await read_schemas(self._transport)
+        told = schemas is not None and schemas.from_target
+        attributes = schemas.attributes() if schemas is not None and told else ()
+        self._unique = frozenset(path.lower() for path, definition in attributes if definition.unique)
+        self._unique_until = time.monotonic() + (ANNOUNCED_SECONDS if told else UNANNOUNCED_SECONDS)
 
 
 async def read_features(transport: Transport) -> Features:
@@ -53,6 +112,8 @@ async def read_features(transport: Transport) -> Features:
         bulk=supported("bulk") is True,
         cursor=isinstance(pagination, Mapping) and pagination.get("cursor") is True,
         max_results=min((limit for limit in limits if limit is not None), default=None),
+        max_operations=_limit(body.get("bulk"), "maxOperations"),
+        max_payload_bytes=_limit(body.get("bulk"), "maxPayloadSize"),
     )
 
 

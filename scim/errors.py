@@ -5,6 +5,7 @@ ScimError
 |-- NoAnswer            sent, but no whole answer came: timeout, reset, truncated body
 |-- UnusableAnswer      an answer that is not SCIM: HTML, no JSON, over the size cap, a redirect elsewhere
 |-- ListingIncomplete   a listing that cannot be proven whole
+|-- ListingTooLong      a listing longer than its reader wants to read
 |-- CredentialMissing   the token could not be had: secret unset, OAuth2 token endpoint said no
 `-- StatusError         a status of RFC 7644 3.12
     |-- BadRequest 400            |-- Conflicting 409, 400 uniqueness   |-- TooManyRequests 429
@@ -62,6 +63,10 @@ class UnusableAnswer(ScimError):
 
 
 class ListingIncomplete(ScimError):
+    pass
+
+
+class ListingTooLong(ScimError):
     pass
 
 
@@ -161,6 +166,14 @@ def status_error(
         return Busy(status, scim_type, retry_after)
     kind = _BY_STATUS.get(status, ServerFault if status >= 500 else BadRequest)
     return kind(status, scim_type, retry_after)
+
+
+def asked_to_wait(status: int, headers: Mapping[str, str]) -> float | None:
+    """Seconds nobody is to send; None: nobody has asked for that."""
+    if status not in {429, 503}:
+        return None
+    wait = retry_after_seconds(headers.get("retry-after"))
+    return DEFAULT_RETRY_SECONDS if wait is None and status == 429 else wait
 
 
 def retry_after_seconds(header: str | None) -> float | None:

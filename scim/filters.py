@@ -33,10 +33,16 @@ def resource_path(scim_id: str) -> str:
     return f"/Users/{quote(scim_id, safe='')}"
 
 
-def matches(account: RemoteUser, attribute: str, value: str) -> bool:
-    """Whether an account truly has the value that was asked for: some servers ignore filters."""
+def texts_at(account: RemoteUser, attribute: str) -> list[str]:
+    """All values an account has for an attribute, as text."""
     actual = value_at(account.resource, parse(attribute))
     values = actual if isinstance(actual, list) else [actual]
+    return [str(each) for each in values if each is not None]
+
+
+def matches(account: RemoteUser, attribute: str, value: str) -> bool:
+    """Whether an account truly has the value that was asked for: some servers ignore filters."""
+    values = texts_at(account, attribute)
     if attribute.lower() in _EXACT:
-        return any(str(each) == value for each in values if each is not None)
-    return any(str(each).casefold() == value.casefold() for each in values if each is not None)
+        return value in values
+    return any(each.casefold() == value.casefold() for each in values)

@@ -7,15 +7,17 @@ whole raises: a listing that ends early would make people look as if they had le
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from provisioning.model import RemoteUser
-from scim.errors import ListingIncomplete, StatusError, UnusableAnswer, status_error
+from scim.errors import ListingIncomplete, ListingTooLong, StatusError, UnusableAnswer, status_error
 from scim.transport import Answer, Transport
 
 PAGE = 200
+# Of accounts that are not read whole.
+LARGE_PAGE = 1000
 # Pages of a cursor without anybody new, one after the other, before we stop believing that it leads anywhere.
 FRUITLESS_PAGES = 5
 LONGEST_ID = 2_000
@@ -26,14 +28,14 @@ _CURSOR_LOST = frozenset({"invalidCursor", "expiredCursor"})
 
 def accounts_of(answer: Answer) -> list[RemoteUser]:
     """The resources of a ListResponse; none where there is no `Resources` (RFC 7644 3.4.2)."""
-    resources = answer.body.get("Resources") if isinstance(answer.body, Mapping) else None
+    resources = answer.body.get("Resources") if isinstance(answer.body, dict) else None
     listed = resources if isinstance(resources, list) else []
     return [account for each in listed if (account := read_account(each)) is not None]
 
 
 def read_account(resource: Any, version: str | None = None) -> RemoteUser | None:
     """The account; None where there is none, or none whose id could be asked for."""
-    if not isinstance(resource, Mapping):
+    if not isinstance(resource, dict):
         return None
     scim_id, meta = _word(resource.get("id")), resource.get("meta")
     # A dot would be another address.
@@ -42,7 +44,7 @@ def read_account(resource: Any, version: str | None = None) -> RemoteUser | None
     if isinstance(resource.get("externalId"), list | dict):
         # Not ours to read, but a claim all the same: never an account without externalId.
         resource = {**resource, "externalId": str(resource["externalId"])}
-    known = _word(version or (meta.get("version") if isinstance(meta, Mapping) else None))
+    known = _word(version or (meta.get("version") if isinstance(meta, dict) else None))
     return RemoteUser(scim_id, known or None, resource)
 
 
@@ -69,21 +71,39 @@ class _Read:
         return list(new.values())
 
 
-async def pages(transport: Transport, *, cursors: bool, count: int = PAGE) -> AsyncIterator[list[RemoteUser]]:
-    """Every account once. Raises ListingIncomplete and what a request raises."""
+async def pages(
+    transport: Transport,
+    *,
+    cursors: bool,
+    count: int = PAGE,
+    attributes: Sequence[str] = (),
+    longest: int | None = None,
+) -> AsyncIterator[list[RemoteUser]]:
+    """Every account once. attributes: what is wanted of each, none for all. longest: the most accounts to read.
+
+    Raises ListingIncomplete, ListingTooLong and what a request raises.
+    """
     read = _Read()
     walk = _by_cursor if cursors else _by_index
-    async for new in walk(transport, count, read):
+    params: Mapping[str, str | int] = {
+        "count": count,
+        **({"attributes": ",".join(attributes)} if attributes else {}),
+    }
+    async for new in walk(transport, params, read):
+        if longest is not None and max(read.total, len(read.ids)) > longest:
+            raise ListingTooLong(f"the target lists more than {longest} users")
         if new:
             yield new
     if len(read.ids) < read.total:
         raise ListingIncomplete(f"the target says it has {read.total} users but listed {len(read.ids)}")
 
 
-async def _by_index(transport: Transport, count: int, read: _Read) -> AsyncIterator[list[RemoteUser]]:
+async def _by_index(
+    transport: Transport, params: Mapping[str, str | int], read: _Read
+) -> AsyncIterator[list[RemoteUser]]:
     start = 1
     while True:
-        answer = await _page(transport, {"count": count, "startIndex": start})
+        answer = await _page(transport, {**params, "startIndex": start})
         listed = len(accounts_of(answer))
         new = read.take(answer)
         yield new
@@ -101,10 +121,12 @@ async def _more(transport: Transport, start: int) -> bool:
     return answer.status != 400 and bool(accounts_of(_listed(answer)))
 
 
-async def _by_cursor(transport: Transport, count: int, read: _Read) -> AsyncIterator[list[RemoteUser]]:
+async def _by_cursor(
+    transport: Transport, params: Mapping[str, str | int], read: _Read
+) -> AsyncIterator[list[RemoteUser]]:
     cursor, visited, fruitless = "", {""}, 0
     while True:
-        answer = await _page(transport, {"count": count, "cursor": cursor})
+        answer = await _page(transport, {**params, "cursor": cursor})
         new = read.take(answer)
         yield new
         cursor = str(answer.body.get("nextCursor") or "")
@@ -128,7 +150,7 @@ def _listed(answer: Answer) -> Answer:
         if error.scim_type in _CURSOR_LOST:
             raise ListingIncomplete(f"the target lost its place in the listing ({error.scim_type})")
         raise error
-    if not isinstance(answer.body, Mapping):
+    if not isinstance(answer.body, dict):
         raise UnusableAnswer("the target answered a listing with something that is not SCIM")
     return answer
 

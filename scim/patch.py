@@ -51,5 +51,4 @@ def _add_element(path: Path, changes: Changes, desired: Desired | None) -> dict[
     attributes = {**(desired.attributes if desired else {}), **changes.set}
     parts = {text: value for text, value in attributes.items() if parse(text).element == path.element}
     element = value_at(new_resource(Desired(parts)), path.element)
-    listed = Path(path.schema, path.attribute)
-    return {"op": "add", "path": str(listed), "value": [element]}
+    return {"op": "add", "path": str(path.whole), "value": [element]}

@@ -5,8 +5,6 @@ What is learned of a target (it cannot PATCH, a filter lies) is kept as quirks, 
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,20 +18,22 @@ from provisioning.inflate import ACCEPTED
 from provisioning.model import Changes, Desired, RemotePage, RemoteUser
 from provisioning.schema import UserSchemas
 from scim.authorization import authorization
+from scim.bulk import Bulk
+from scim.bulk_limits import BulkLimits
 from scim.client import ScimClient
 from scim.consequences import consequence_of
-from scim.discovery import Features, read_features, read_schemas
+from scim.discovery import Discovery, Features, read_schemas
 from scim.errors import BadRequest, NotSupported, NotThere, ScimError, StatusError, UnusableAnswer
 from scim.filters import contains, equals, matches
+from scim.look_ups import LookUps
 from scim.patch import patch_body
 from scim.quirks import NO_PATCH, QuirksInMemory, QuirkStore, put_path, unfiltered
 from scim.transport import Limiter, Transport, open_wire, timeouts
+from scim.writes import SingleRequests, Writes
 
 # A PATCH path that one server refuses with these may still be set by PUT.
 _PATH_REFUSED = {"invalidPath", "noTarget", None}
 _ESCAPED = frozenset('"\\')
-ANNOUNCED_SECONDS = 3600.0
-UNANNOUNCED_SECONDS = 60.0
 
 
 @contextmanager
@@ -46,18 +46,22 @@ def consequences(*, creating: bool = False) -> Iterator[None]:
 
 
 class ScimTarget:
-    """provisioning.ports.Target. Its features are read when they are first needed, and kept."""
+    """provisioning.ports.Target. look_ups: what is known of who is there."""
 
     def __init__(
-        self, settings: TargetSettings, http: httpx.AsyncClient, client: ScimClient, quirks: QuirkStore
+        self,
+        settings: TargetSettings,
+        http: httpx.AsyncClient,
+        client: ScimClient,
+        quirks: QuirkStore,
+        discovery: Discovery,
     ) -> None:
         self._settings = settings
         self._http = http
         self._client = client
         self._quirks = quirks
-        self._features: Features | None = None
-        self._features_until = 0.0
-        self._reading_features = asyncio.Lock()
+        self._discovery = discovery
+        self.look_ups = LookUps(client, discovery, settings.matching)
         # Paths that PATCH has set: not to blame when it refuses several at once.
         self._patched: set[str] = set()
 
@@ -67,6 +71,7 @@ class ScimTarget:
         return self._client.transport.requests
 
     async def close(self) -> None:
+        await self._client.writes.close()
         await self._http.aclose()
 
     # -- reading ---------------------------------------------------------------------------------------------
@@ -93,6 +98,9 @@ class ScimTarget:
         return [
             account async for page in self.listing() for account in page if matches(account, attribute, value)
         ]
+
+    async def needs_look_up(self, attribute: str, value: str, *, creating: bool) -> bool:
+        return await self.look_ups.needed(attribute, value, creating=creating)
 
     async def get(self, scim_id: str) -> RemoteUser:
         with consequences():
@@ -197,14 +205,8 @@ class ScimTarget:
     # -- the target as a whole -------------------------------------------------------------------------------
 
     async def features(self) -> Features:
-        """Kept for an hour; where none were announced, which may have been a passing fault, for a minute."""
-        async with self._reading_features:
-            if self._features is None or time.monotonic() >= self._features_until:
-                with consequences():
-                    self._features = await read_features(self._client.transport)
-                known_seconds = ANNOUNCED_SECONDS if self._features.announced else UNANNOUNCED_SECONDS
-                self._features_until = time.monotonic() + known_seconds
-            return self._features
+        with consequences():
+            return await self._discovery.features()
 
     async def schemas(self) -> UserSchemas:
         with consequences():
@@ -252,4 +254,8 @@ def open_target(
         transport=wire, timeout=timeout, headers={"Accept-Encoding": ACCEPTED}, trust_env=False
     )
     transport = Transport(settings.base_url, wire, timeout, authorization(settings, http), limiter)
-    return ScimTarget(settings, http, ScimClient(transport), quirks or QuirksInMemory())
+    discovery, quirks = Discovery(transport), quirks or QuirksInMemory()
+    writes: Writes = SingleRequests(transport)
+    if settings.bulk == "auto":
+        writes = Bulk(transport, BulkLimits(discovery, quirks, settings.limits.timeout_seconds))
+    return ScimTarget(settings, http, ScimClient(transport, writes), quirks, discovery)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ from httpx_aiohttp import AiohttpTransport
 
 from provisioning.depth import DEEPEST, too_deep
 from provisioning.inflate import ACCEPTED
+from provisioning.ports import Lease
 from scim.authorization import Authorization
-from scim.errors import NoAnswer, NotConnected, UnusableAnswer
+from scim.errors import NoAnswer, NotConnected, UnusableAnswer, asked_to_wait
 from scim.network import RAISED, network_error, read_bounded
 
 MEDIA_TYPE = "application/scim+json"
@@ -35,23 +35,42 @@ ALWAYS_SENT = {
     "User-Agent": USER_AGENT,
 }
 
-# Requests sent in the current task, for whoever wants to know what one user cost: a list to append to.
+# Requests sent in the current task, for whoever wants to know what one user cost: a list to append to. SHARED in it is a
+# part of a Bulk request that another user counts.
 SENT: ContextVar[list[str] | None] = ContextVar("SENT", default=None)
+SHARED = ""
+# The lease on the user whom the current task works for: asked once more where a write has waited for its turn.
+LEASE: ContextVar[Lease | None] = ContextVar("LEASE", default=None)
+# A body, or what makes it once there is room to send it.
+Content = bytes | Callable[[], bytes]
+
+
+def counted(sent: Sequence[str]) -> int:
+    """Requests in a list of SENT. The sum over all users is what the target was asked."""
+    return len(sent) - sent.count(SHARED)
+
+
+class Turn(Protocol):
+    """One request that may be sent now."""
+
+    def answered(self, status: int | None, retry_after_seconds: float | None = None) -> None:
+        """status: None when there was no answer. retry_after_seconds: how long the target asked to wait."""
 
 
 class Limiter(Protocol):
-    """Decides how many requests are under way at once (workers.throttle)."""
+    """Decides when a request may be sent (workers.throttle)."""
 
-    def slot(self) -> AbstractAsyncContextManager[None]: ...
-
-    def observed(self, status: int | None, seconds: float) -> None: ...
+    def slot(self, kind: str) -> AbstractAsyncContextManager[Turn]:
+        """kind: method and collection; requests of one kind take about as long as each other. Raises TooManyRequests
+        when the target may not be asked for long.
+        """
 
 
 class Unlimited:
-    def slot(self) -> AbstractAsyncContextManager[None]:
-        return nullcontext()
+    def slot(self, kind: str) -> AbstractAsyncContextManager[Turn]:  # noqa: ARG002  # all are alike here
+        return nullcontext(self)
 
-    def observed(self, status: int | None, seconds: float) -> None: ...
+    def answered(self, status: int | None, retry_after_seconds: float | None = None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +140,23 @@ class Transport:
         *,
         params: Mapping[str, str | int] | None = None,
         body: Any = None,
+        content: Callable[[], bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """path: below the base URL, escaped. Any status is an answer. Raises NotConnected, NoAnswer, UnusableAnswer,
+        """path: below the base URL, escaped. content: makes the body at the last moment, and the same one if it is asked
+        again; what it raises passes. Any status is an answer. Raises NotConnected, NoAnswer, UnusableAnswer,
         CredentialMissing.
         """
         url = self._url(path, params)
-        content = None if body is None else _encoded(body)
+        kind = f"{method} {path.split('/', 2)[1]}"
+        whole: Content | None = content if body is None else encoded(body)
         credential = await self._authorization.header()
-        answer = await self._send(method, url, content, {**(headers or {}), "Authorization": credential})
+        answer = await self._send(method, url, whole, {**(headers or {}), "Authorization": credential}, kind)
         if answer.status == 401 and self._authorization.refused(credential):
             credential = await self._authorization.header()
-            answer = await self._send(method, url, content, {**(headers or {}), "Authorization": credential})
+            answer = await self._send(
+                method, url, whole, {**(headers or {}), "Authorization": credential}, kind
+            )
         return answer
 
     def _url(self, path: str, params: Mapping[str, str | int] | None) -> httpx.URL:
@@ -148,10 +172,10 @@ class Transport:
         return url
 
     async def _send(
-        self, method: str, url: httpx.URL, content: bytes | None, headers: Mapping[str, str]
+        self, method: str, url: httpx.URL, content: Content | None, headers: Mapping[str, str], kind: str
     ) -> Answer:
         for _ in range(REDIRECTS + 1):
-            answer = await self._send_once(method, url, content, headers)
+            answer = await self._send_once(method, url, content, headers, kind)
             if answer.status not in {301, 302, 303, 307, 308}:
                 return answer
             url = self._redirected(url, answer, method)
@@ -177,28 +201,36 @@ class Transport:
             raise UnusableAnswer("the target redirects to what is no address; is base_url right?") from None
 
     async def _send_once(
-        self, method: str, url: httpx.URL, content: bytes | None, headers: Mapping[str, str]
+        self, method: str, url: httpx.URL, content: Content | None, headers: Mapping[str, str], kind: str
     ) -> Answer:
-        sent = {**ALWAYS_SENT, **headers}
-        if content is not None:
-            sent["Content-Type"] = MEDIA_TYPE
-        async with self._limiter.slot():
-            started = time.monotonic()
+        async with self._limiter.slot(kind) as turn:
+            request = self._request(method, url, content() if callable(content) else content, headers)
             status: int | None = None
+            wait: float | None = None
             try:
                 self.requests += 1
                 if (sent_here := SENT.get()) is not None:
                     sent_here.append(method)
-                request = httpx.Request(
-                    method, url, headers=sent, content=content, extensions=self._extensions
-                )
                 async with asyncio.timeout(self._whole_seconds):
                     status, names, raw = await self._exchange(request)
+                wait = asked_to_wait(status, names)
             except RAISED as error:
                 raise network_error(error) from None
             finally:
-                self._limiter.observed(status, time.monotonic() - started)
+                turn.answered(status, wait)
         return _answer(status, names, raw)
+
+    def _request(
+        self, method: str, url: httpx.URL, content: bytes | None, headers: Mapping[str, str]
+    ) -> httpx.Request:
+        """From a stream, to which httpx adds nothing: aiohttp adds Host and Content-Length itself."""
+        sent = {**ALWAYS_SENT, **headers}
+        if content is not None:
+            sent["Content-Type"] = MEDIA_TYPE
+        stream = httpx.ByteStream(content or b"")
+        request = httpx.Request(method, url, headers=sent, stream=stream, extensions=self._extensions)
+        request.read()
+        return request
 
     async def _exchange(self, request: httpx.Request) -> tuple[int, Mapping[str, str], bytes]:
         response = await self._wire.handle_async_request(request)
@@ -213,9 +245,13 @@ class Transport:
             await response.stream.aclose()
 
 
-def _encoded(body: Any) -> bytes:
+# Made once: json.dumps makes one anew for each body.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def encoded(body: Any) -> bytes:
     try:
-        return json.dumps(body, ensure_ascii=False).encode()
+        return _encode(body).encode()
     except UnicodeEncodeError:  # half a character, which the target itself gave us: JSON can spell it
         return json.dumps(body).encode()
 

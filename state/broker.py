@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import dramatiq
-from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Middleware
 
 from config.settings import Settings, Trigger
 from state.connection import sync_client
+from state.consumer import WakingBroker
 from state.ledger import BULK, INTERACTIVE
 
-# Users a message: many enough to read Drupal in one go, few enough to spread over threads.
-BATCH = 50
+# Users a message: some rounds of the target's concurrency, so that a message's own cost (1 ms, and reading Drupal) is spread
+# over many; and no more, so that several workers come out even.
+ROUNDS, FEWEST, MOST = 4, 25, 200
 ACTORS = {INTERACTIVE: "reconcile_interactive", BULK: "reconcile_bulk"}
 # A message of ours that died is of no use: the sweeper sends another.
 DEAD_MESSAGE_MS = 3_600_000
@@ -28,26 +29,34 @@ def lane_of(trigger: Trigger) -> str:
     return BULK if trigger is Trigger.SCHEDULED else INTERACTIVE
 
 
-def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> RedisBroker:
+def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> WakingBroker:
     """Does not connect yet. Raises RedisUnavailable."""
-    broker = RedisBroker(  # type: ignore[no-untyped-call]  # dramatiq has not typed this constructor
-        client=sync_client(settings), middleware=list(middleware), dead_message_ttl=DEAD_MESSAGE_MS
-    )
+    broker = WakingBroker(middleware, client=sync_client(settings), dead_message_ttl=DEAD_MESSAGE_MS)
     for queue in ACTORS:
         broker.declare_queue(queue)
     return broker
 
 
+def users_a_message(concurrency: int) -> int:
+    """concurrency: the most requests under way at the target."""
+    return max(FEWEST, min(MOST, ROUNDS * concurrency))
+
+
 def send(
-    broker: dramatiq.Broker, target: str, users: Sequence[str], lane: str, delay_seconds: float = 0
+    broker: dramatiq.Broker,
+    target: str,
+    users: Sequence[str],
+    lane: str,
+    delay_seconds: float = 0,
+    at_most: int = FEWEST,
 ) -> None:
-    """Sends a message for every BATCH users. Blocks for a moment; raises what redis-py raises."""
+    """Sends a message for every `at_most` users. Blocks for a moment; raises what redis-py raises."""
     delay = round(delay_seconds * 1000) or None
-    for start in range(0, len(users), BATCH):
+    for start in range(0, len(users), at_most):
         message: dramatiq.Message[None] = dramatiq.Message(
             queue_name=lane,
             actor_name=ACTORS[lane],
-            args=(target, list(users[start : start + BATCH])),
+            args=(target, list(users[start : start + at_most])),
             kwargs={},
             options={},
         )

@@ -24,7 +24,10 @@ _THROTTLE = (
 local until_ms = now + tonumber(ARGV[1])
 local before = tonumber(redis.call('HGET', KEYS[1], 'throttled_until') or '0')
 if until_ms > before then redis.call('HSET', KEYS[1], 'throttled_until', until_ms) end
-return before <= now and 1 or 0
+-- state.rate closes it as well, and logs nothing
+local told = tonumber(redis.call('HGET', KEYS[1], 'told_until') or '0')
+redis.call('HSET', KEYS[1], 'told_until', math.max(told, until_ms))
+return told <= now and 1 or 0
 """
 )
 # ARGV: reason, certain ('1' or '0'), failures in a row that are enough.
@@ -124,7 +127,7 @@ class Gate:
     async def resume(self) -> bool:
         """Ends a pause, and a quarantine too: whoever resumes wants it tried now."""
         resumed = bool(await self._redis.hdel(self._key, "paused", "quarantined"))
-        await self._clear("since", "failures", "probe_at", "probe_wait", "throttled_until")
+        await self._clear("since", "failures", "probe_at", "probe_wait", "throttled_until", "told_until")
         return resumed
 
     async def _clear(self, *fields: str) -> bool:

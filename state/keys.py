@@ -10,19 +10,23 @@ scimpipe:{T}:failed      hash    user -> dead letter (JSON)
 scimpipe:{T}:held        hash    user -> removal that waits for a person (JSON)
 scimpipe:{T}:rejected    hash    user -> operation a person has rejected, and attributes (JSON list)
 scimpipe:{T}:result:U    string  the last result of a user somebody waits for; expires after an hour
+scimpipe:{T}:told        stream  the last users whose result was written; whoever waits reads along
 scimpipe:{T}:links       hash    user -> link (compact text)
 scimpipe:{T}:owners      hash    SCIM id -> user
 scimpipe:{T}:linked      hash    of all links: layouts, and how many are settled or have left (state.links)
 scimpipe:{T}:quirks      set     what was learned of the target
 scimpipe:{T}:removals    zset    user:operation -> ms: removals of the last hour
 scimpipe:{T}:cleared:P   zset    user -> ms: who lost attribute P in the last hour
-scimpipe:{T}:gate        hash    throttled_until, failures, paused, quarantined, since, probe_at, probe_wait
+scimpipe:{T}:gate        hash    throttled_until, told_until, failures, paused, quarantined, since, probe_at,
+                                 probe_wait
 scimpipe:{T}:history     stream  what was done
 scimpipe:{T}:run         string  id of the run under way or last
 scimpipe:{T}:run:R       hash    counters, cursor and times of a full sync
 scimpipe:{T}:run:R:users set     users the run still waits for
 scimpipe:{T}:changes     hash    change detection: watermark and the ids seen at it
-scimpipe:{T}:rate        string  ms of the last moment taken by a request, where a rate is set; expires
+scimpipe:{@drupal}:roster hash   change detection: range of uids -> the users the site had in it (packed)
+scimpipe:{T}:pace        hash    the rate at which requests are sent, where one is known or set (state.rate); expires
+scimpipe:{T}:paced       zset    number -> ms: moments at which requests were sent, of the last half minute; expires
 scimpipe:{T}:scanner     string  who scans for a full sync; expires
 scimpipe:key             string  32 random bytes (hex): the key of all digests
 scimpipe:process:ID      string  a process that is alive; expires

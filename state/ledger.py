@@ -14,6 +14,7 @@ from state.client import Redis
 from state.entries import DeadLetter, Held, decode_result, encode_result
 from state.guard import rejection
 from state.keys import key
+from state.together import Together
 
 RESEND_MS = 30_000
 HISTORY_LENGTH = 100_000
@@ -31,10 +32,12 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """applied: the lease was still ours. pending_again: submitted meanwhile, send a message. run: just finished."""
+    """applied: the lease was still ours. again: the lane of what was submitted meanwhile, send a message. run: just
+    finished.
+    """
 
     applied: bool
-    pending_again: bool
+    again: str | None
     run: str | None
 
 
@@ -57,6 +60,8 @@ class Ledger:
             name: redis.register_script(getattr(scripts, name))
             for name in ("MARK", "CLAIM", "RENEW", "SETTLE", "HAND_BACK", "SWEEP", "AGAIN", "HURRY")
         }
+
+        self._settles: Together[tuple[str, ...], Settled] = Together(self._settle_all)
 
     async def _run(self, script: str, *arguments: Any) -> list[str]:
         answer = await self._scripts[script](keys=[self._prefix], args=arguments)
@@ -97,23 +102,25 @@ class Ledger:
         """Ends the work on a user: lease, dead letter or held entry, history, the run's counters and whoever waits,
         in one step. Does nothing when the lease is no longer this owner's.
         """
-        entry = json.dumps(encode_result(result))
-        answer = await self._run(
-            "SETTLE",
-            owner,
-            job.user,
-            result.outcome.value,
-            round((result.retry_after_seconds or 0) * 1000),
-            "1" if result.attempt_spent else "0",
-            entry,
-            entry if result.outcome in {OutcomeName.FAILED, OutcomeName.HELD} else "",
-            counter(result),
-            HISTORY_LENGTH,
-            RESULT_SECONDS,
-            result.requests,
+        return await self._settles.ask(
+            (
+                owner,
+                job.user,
+                result.outcome.value,
+                str(round((result.retry_after_seconds or 0) * 1000)),
+                "1" if result.attempt_spent else "0",
+                json.dumps(encode_result(result)),
+                counter(result),
+                str(result.requests),
+            )
         )
-        applied, again, run = answer
-        return Settled(applied == "1", again == "1", run or None)
+
+    async def _settle_all(self, settles: Sequence[tuple[str, ...]]) -> Sequence[Settled]:
+        arguments = [part.encode() for settle in settles for part in settle]
+        answer = await self._run("SETTLE", HISTORY_LENGTH, RESULT_SECONDS, *arguments)
+        return [
+            Settled(applied == "1", again or None, run or None) for applied, again, run in _rows(answer, 3)
+        ]
 
     async def hand_back(self, users: Sequence[str], owner: str, delay_seconds: float = 0) -> None:
         """Back to pending, no attempt spent: shutdown, a closed gate, an outage, an unreadable source."""
@@ -159,6 +166,18 @@ class Ledger:
             if stored and stored["g"] >= generations[user]:
                 found[user] = decode_result(json.loads(stored["e"]))
         return found
+
+    async def last_told(self) -> str:
+        """Where to read on from, for `told`."""
+        last = await self._redis.xrevrange(self._prefix + "told", count=1)
+        return str(last[0][0]) if last else "0-0"
+
+    async def told(self, since: str, seconds: float) -> tuple[str, frozenset[str]]:
+        """Waits until there are results later than `since`: where to read on from, and whose. Nobody's after so long."""
+        milliseconds = max(1, round(seconds * 1000))
+        streams = await self._redis.xread({self._prefix + "told": since}, block=milliseconds)
+        entries = streams[0][1] if streams else []
+        return (entries[-1][0] if entries else since), frozenset(fields["u"] for _, fields in entries)
 
     # -- what waits for a person -------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from provisioning.model import Link
 from state.client import Redis
 from state.keys import DIGEST_KEY, key
 from state.link_text import LAYOUT, LinkText
+from state.together import Together
 
 # The users of one request to Redis, which does nothing else meanwhile for some milliseconds. Lua passes on 8,000 at most.
 AT_ONCE = 1_000
@@ -35,27 +36,34 @@ local function note(before, after)
   if before and (is or not after) then redis.call('HINCRBY', linked, 'left', 1) end
 end
 """
-# ARGV: user, scim id or '', link, the scim id it takes the place of or '', name and paths of the link's layout. Refuses an
-# account that is another user's, and to overwrite a link to any other account; gives up the user's former account.
+# ARGV: name and paths of the links' layout, then for each link user, scim id or '', link, the scim id it takes the place of
+# or ''. Refuses an account that is another user's, and to overwrite a link to any other account; gives up the user's former
+# account. Gives 1 or 0 for each.
 _PUT = (
     _COMMON
     + """
-local user, scim_id, link = ARGV[1], ARGV[2], ARGV[3]
-if scim_id ~= '' then
-  local owner = redis.call('HGET', owners, scim_id)
-  if owner and owner ~= user then return 0 end
+local function put(user, scim_id, link, instead_of)
+  if scim_id ~= '' then
+    local owner = redis.call('HGET', owners, scim_id)
+    if owner and owner ~= user then return 0 end
+  end
+  local before = redis.call('HGET', links, user)
+  if before then
+    local old = string.match(before, '^[^\t]*')
+    if old ~= '' and old ~= scim_id then
+      if old ~= instead_of then return 0 end
+      if redis.call('HGET', owners, old) == user then redis.call('HDEL', owners, old) end
+    end
+  end
+  note(before, link)
+  redis.call('HSET', links, user, link)
+  if scim_id ~= '' then redis.call('HSET', owners, scim_id, user) end
+  return 1
 end
-local before = redis.call('HGET', links, user)
-if before then
-  local old = string.match(before, '^[^\t]*')
-  if old ~= '' and old ~= scim_id and old ~= ARGV[4] then return 0 end
-  if old ~= '' and old ~= scim_id and redis.call('HGET', owners, old) == user then redis.call('HDEL', owners, old) end
-end
-redis.call('HSETNX', linked, ARGV[5], ARGV[6])
-note(before, link)
-redis.call('HSET', links, user, link)
-if scim_id ~= '' then redis.call('HSET', owners, scim_id, user) end
-return 1
+redis.call('HSETNX', linked, ARGV[1], ARGV[2])
+local out = {}
+for i = 3, #ARGV, 4 do table.insert(out, put(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])) end
+return out
 """
 )
 # ARGV: user, scim id or ''. Refuses to drop a link to any other account.
@@ -121,6 +129,7 @@ class LinkStore:
             key(target, name) for name in ("links", "owners", "linked")
         )
         self._put = redis.register_script(_PUT)
+        self._puts: Together[tuple[str, ...], int] = Together(self._put_all)
         self._drop = redis.register_script(_DROP)
         self._fingerprints = redis.register_script(_FINGERPRINTS)
         self._nobody_else = redis.register_script(_NOBODY_ELSE)
@@ -136,9 +145,13 @@ class LinkStore:
         )
 
     async def put(self, user: str, link: Link, *, instead_of: str = "") -> bool:
+        return bool(await self._puts.ask((user, link.scim_id, self._text.write(link), instead_of)))
+
+    async def _put_all(self, puts: Sequence[tuple[str, ...]]) -> Sequence[int]:
+        # As bytes: redis-py looks at everything else several times over.
+        arguments = [part.encode() for put in puts for part in put]
         layout = (self._text.layout, self._text.layout_paths)
-        arguments = [user, link.scim_id, self._text.write(link), instead_of, *layout]
-        return bool(await self._put(keys=self._keys, args=arguments))
+        return list(await self._put(keys=self._keys, args=[*layout, *arguments]))
 
     async def drop(self, user: str, scim_id: str) -> bool:
         return bool(await self._drop(keys=self._keys, args=[user, scim_id]))

@@ -45,10 +45,17 @@ class RewrittenStore:
 
     def __init__(self, quirks: QuirkStore) -> None:
         self._quirks = quirks
+        self._of: frozenset[str] = frozenset()
+        self._names: frozenset[str] = frozenset()
 
     async def names(self) -> frozenset[str]:
         items = await self._quirks.items()
-        return frozenset(item.removeprefix(_REWRITTEN) for item in items if item.startswith(_REWRITTEN))
+        if items is not self._of:
+            self._of = items
+            self._names = frozenset(
+                item.removeprefix(_REWRITTEN) for item in items if item.startswith(_REWRITTEN)
+            )
+        return self._names
 
     async def add(self, names: Sequence[str]) -> None:
         await self._quirks.add(*(f"{_REWRITTEN}{name}" for name in names))

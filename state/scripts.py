@@ -30,6 +30,7 @@ local function merge(a, b)
   a.ok = b.ok or a.ok
   return a
 end
+local function lane(job) return (job.p.manual or job.p.automatic) and 'interactive' or 'bulk' end
 local function pending(user, job, send_at)
   redis.call('HSET', k('jobs'), user, cjson.encode(job))
   redis.call('ZADD', k('due'), send_at, user)
@@ -100,7 +101,9 @@ for i = 6, #ARGV do
     local waiting = before.n > now
     -- a message is on its way already, unless the user waits for a back-off and a person wants it now
     if waiting and at_once == '1' then send = true; before.a = 1
-    elseif waiting then job.n = before.n end
+    elseif waiting then job.n = before.n
+    -- it is in the other lane, behind a full sync; of two messages the later one finds nothing to claim
+    elseif trigger ~= 'scheduled' and not before.p.manual and not before.p.automatic then send = true end
     job = merge(before, job)
   end
   if running(user) then send = false end
@@ -162,54 +165,70 @@ return out
 """
 )
 
-# ARGV: owner, user, outcome, delay_ms, attempt_spent, history entry (JSON), dead letter or held entry (JSON or ''),
-#       counter, history_length, result_seconds, requests. Gives applied, pending again, run finished (id or '').
+# ARGV: history_length, result_seconds, then for each user owner, user, outcome, delay_ms, attempt_spent, history entry (JSON;
+#       of a dead letter or a held removal also what is kept of it), counter, requests.
+# Gives applied, the lane of what was submitted meanwhile or '', run finished (id or '') for each.
 SETTLE = (
     _COMMON
     + """
-local owner, user, outcome, delay = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local raw = redis.call('HGET', k('leased'), user)
-if not raw or cjson.decode(raw).o ~= owner then return {'0', '0', ''} end
-local job = cjson.decode(raw).j
-if job.r and ARGV[11] ~= '0' then redis.call('HINCRBY', k('run:' .. job.r), 'requests', ARGV[11]) end
-redis.call('XADD', k('history'), 'MAXLEN', '~', ARGV[9], '*', 'e', ARGV[6])
-if outcome == 'pending' then
-  if ARGV[5] == '1' then job.a = job.a + 1 end
-  restore(user, job, delay)
-  return {'1', '0', ''}
-end
-release(user)
-if outcome == 'failed' or outcome == 'held' then
-  local entry = cjson.decode(ARGV[7])
-  local before = redis.call('HGET', k(outcome), user)
-  entry.first = before and cjson.decode(before).first or now
-  entry.last = now
-  entry.p = job.p
-  redis.call('HSET', k(outcome), user, cjson.encode(entry))
-  redis.call('HDEL', k(outcome == 'failed' and 'held' or 'failed'), user)
-else
-  redis.call('HDEL', k('failed'), user)
-  redis.call('HDEL', k('held'), user)
-  if outcome ~= 'skipped' then redis.call('HDEL', k('rejected'), user) end
-end
-if job.p.manual then
-  redis.call('SET', k('result:' .. user), cjson.encode({g = job.g, e = ARGV[6]}), 'EX', ARGV[10])
-end
-local again = redis.call('HEXISTS', k('jobs'), user) == 1
-local finished = ''
-local function count(id)
-  if redis.call('SREM', k('run:' .. id .. ':users'), user) == 0 then return end
-  local run = k('run:' .. id)
-  redis.call('HINCRBY', run, ARGV[8], 1)
+local function finish(run)
   if redis.call('HEXISTS', run, 'scanned_all') == 1 and redis.call('SCARD', run .. ':users') == 0 then
-    if redis.call('HSETNX', run, 'finished_at', now) == 1 then finished = id end
+    return redis.call('HSETNX', run, 'finished_at', now) == 1
   end
 end
-if job.r then count(job.r) end
--- the full sync under way may wait for this user, too, though a later batch has put its name on the job
-local current = redis.call('GET', k('run'))
-if current and current ~= job.r and not again then count(current) end
-return {'1', again and '1' or '0', finished}
+local function settle(owner, user, outcome, delay, spent, history, counter, requests)
+  local raw = redis.call('HGET', k('leased'), user)
+  if not raw then return '0', '', '' end
+  local leased = cjson.decode(raw)
+  if leased.o ~= owner then return '0', '', '' end
+  local job = leased.j
+  if job.r and requests ~= '0' then redis.call('HINCRBY', k('run:' .. job.r), 'requests', requests) end
+  redis.call('XADD', k('history'), 'MAXLEN', '~', ARGV[1], '*', 'e', history)
+  if outcome == 'pending' then
+    if spent == '1' then job.a = job.a + 1 end
+    restore(user, job, delay)
+    return '1', '', ''
+  end
+  release(user)
+  if outcome == 'failed' or outcome == 'held' then
+    local entry = cjson.decode(history)
+    local before = redis.call('HGET', k(outcome), user)
+    entry.first = before and cjson.decode(before).first or now
+    entry.last = now
+    entry.p = job.p
+    redis.call('HSET', k(outcome), user, cjson.encode(entry))
+    redis.call('HDEL', k(outcome == 'failed' and 'held' or 'failed'), user)
+  else
+    redis.call('HDEL', k('failed'), user)
+    redis.call('HDEL', k('held'), user)
+    if outcome ~= 'skipped' then redis.call('HDEL', k('rejected'), user) end
+  end
+  if job.p.manual then
+    redis.call('SET', k('result:' .. user), cjson.encode({g = job.g, e = history}), 'EX', ARGV[2])
+    redis.call('XADD', k('told'), 'MAXLEN', '~', 1000, '*', 'u', user)
+  end
+  local other = redis.call('HGET', k('jobs'), user)
+  local again = other and lane(cjson.decode(other)) or ''
+  local finished = ''
+  local function count(id)
+    local run = k('run:' .. id)
+    if redis.call('SREM', run .. ':users', user) == 0 then return end
+    redis.call('HINCRBY', run, counter, 1)
+    if finish(run) then finished = id end
+  end
+  if job.r then count(job.r) end
+  -- the full sync under way may wait for this user, too, though a later batch has put its name on the job
+  local current = redis.call('GET', k('run'))
+  if current and current ~= job.r and again == '' then count(current) end
+  return '1', again, finished
+end
+local out = {}
+for i = 3, #ARGV, 8 do
+  local applied, again, run = settle(
+    ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7])
+  table.insert(out, applied); table.insert(out, again); table.insert(out, run)
+end
+return out
 """
 )
 
@@ -248,7 +267,7 @@ for _, user in ipairs(redis.call('ZRANGEBYSCORE', k('due'), '-inf', now, 'LIMIT'
     if not running(user) then
       local job = cjson.decode(raw)
       table.insert(out, user)
-      table.insert(out, (job.p.manual or job.p.automatic) and 'interactive' or 'bulk')
+      table.insert(out, lane(job))
     end
   end
 end
@@ -277,7 +296,7 @@ for i = 2, #ARGV do
     if before then job = merge(cjson.decode(before), job); job.a = 1; job.n = now end
     pending(user, job, now + 30000)
     table.insert(out, user); table.insert(out, tostring(job.g))
-    table.insert(out, (job.p.manual or job.p.automatic) and 'interactive' or 'bulk')
+    table.insert(out, lane(job))
   end
 end
 return out
@@ -296,7 +315,7 @@ for _, user in ipairs(redis.call('ZRANGE', k('due'), 0, -1)) do
     job.n = now
     pending(user, job, now + tonumber(ARGV[1]))
     table.insert(out, user)
-    table.insert(out, (job.p.manual or job.p.automatic) and 'interactive' or 'bulk')
+    table.insert(out, lane(job))
   end
 end
 return out

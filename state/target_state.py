@@ -11,7 +11,7 @@ import dramatiq
 import redis
 
 from config.settings import OperationName, TargetSettings, Trigger
-from state.broker import lane_of, send
+from state.broker import lane_of, send, users_a_message
 from state.client import Redis
 from state.gate import Gate
 from state.guard import RemovalGuard
@@ -36,6 +36,7 @@ class TargetState:
     history: History
     runs: Runs
     broker: dramatiq.Broker
+    users_a_message: int
 
     @classmethod
     def of(cls, client: Redis, broker: dramatiq.Broker, settings: TargetSettings) -> TargetState:
@@ -52,6 +53,7 @@ class TargetState:
             history=History(client, name),
             runs=Runs(client, name),
             broker=broker,
+            users_a_message=users_a_message(settings.limits.concurrency),
         )
 
     async def submit(
@@ -74,7 +76,8 @@ class TargetState:
         """Sends messages for pending users; what fails is left to the sweeper."""
         if users:
             with contextlib.suppress(redis.RedisError, dramatiq.errors.BrokerError):
-                await asyncio.to_thread(send, self.broker, self.target, users, lane, delay_seconds)
+                size = self.users_a_message
+                await asyncio.to_thread(send, self.broker, self.target, users, lane, delay_seconds, size)
 
     async def hurry(self) -> None:
         """Whoever waits for a back-off is tried now."""

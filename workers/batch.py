@@ -6,6 +6,7 @@ Each user succeeds or fails alone; one who has to wait leaves the batch and come
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,16 +22,20 @@ from provisioning.errors import (
 )
 from provisioning.model import Job, Link, OutcomeName, Result, SourceUser
 from provisioning.ports import SourceReader
-from scim.transport import SENT
+from scim.transport import LEASE, SENT, counted
 from state.broker import lane_of
 from state.gate import Gate
 from state.ledger import BULK, INTERACTIVE
 from workers.leases import LEASE_SECONDS, HeldLeases, UserLease, keep
 from workers.reporting import log_result
 from workers.runtime import TargetWork
+from workers.throttle import PATIENCE_SECONDS
+from workers.waiting import URGENT
 
 # An unreadable source or an unreachable target is tried again after this long; a few times, then the gate closes.
 OUTAGE_SECONDS = 2.0
+# So many users of a message without a link: there may be more of them, and one listing answers for all.
+MANY = 10
 # A worker that is to end gives requests under way this long; whoever has sent none goes back at once.
 FINISH_SECONDS = 5.0
 
@@ -62,11 +67,12 @@ class Batch:
     async def run(self, users: Sequence[str], lane: str) -> None:
         """Raises nothing of the users' making; Redis errors pass, and the sweeper sends the users again."""
         self._lane = lane
+        URGENT.set(lane == INTERACTIVE)
         health = await self._work.state.gate.health()
         if not health.open or not (await self._source_gate.health()).open:
             # They stay pending; the sweeper sends them when the gate opens.
             return
-        if health.throttled_seconds > 0:
+        if health.throttled_seconds > PATIENCE_SECONDS:
             await self._work.state.send(users, lane, health.throttled_seconds)
             return
         jobs = await self._ledger.claim(users, self._owner, LEASE_SECONDS)
@@ -77,14 +83,13 @@ class Batch:
     async def _work_on(self, jobs: Sequence[Job], leases: HeldLeases) -> None:
         ids = [job.user for job in jobs]
         stop = asyncio.create_task(self._stopping.wait())
-        reading = asyncio.ensure_future(self._reader.read(ids))
+        reading = asyncio.create_task(self._read(ids))
         try:
             await asyncio.wait({reading, stop}, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
                 await self._ledger.hand_back(ids, self._owner)
                 return
-            users = reading.result()
-            links = await self._work.state.links.get_many(ids)
+            users, links = reading.result()
             tasks = {
                 asyncio.create_task(self._one(job, users, links, leases)): job.user
                 for job in await self._without_poison(jobs)
@@ -95,6 +100,14 @@ class Batch:
         finally:
             reading.cancel()
             stop.cancel()
+
+    async def _read(self, ids: Sequence[str]) -> tuple[Mapping[str, SourceUser], Mapping[str, Link]]:
+        """What Drupal says of the users and what we know of their accounts."""
+        users, links = await asyncio.gather(self._reader.read(ids), self._work.state.links.get_many(ids))
+        if self._lane == BULK and len(ids) - len(links) >= MANY and self._work.target.look_ups.lack_census:
+            pending = (await self._ledger.counts()).pending
+            await self._work.target.look_ups.take_census(len(ids) + pending)
+        return users, links
 
     async def _finish(self, tasks: Mapping[asyncio.Task[None], str], stop: asyncio.Task[bool]) -> None:
         """Until everybody is done. Once the gate has closed, whoever has sent nothing goes back; once we are to stop, so
@@ -146,18 +159,14 @@ class Batch:
         gate = self._work.state.gate
         requests = self._requests.setdefault(job.user, [])
         SENT.set(requests)
+        LEASE.set(lease)
+        started = time.monotonic()
         try:
             result = await self._work.reconciler.reconcile(
                 job, users.get(job.user), links.get(job.user), lease
             )
         except Throttled as error:
-            seconds = error.retry_after_seconds or 1.0
-            self._close(seconds)
-            if await gate.throttle(seconds):
-                self._log.warning(
-                    "target_throttled", target=job.target, seconds=seconds, status_code=error.status_code
-                )
-            await self._hand_back(job, seconds)
+            await self._throttled(job, error, began=bool(requests))
         except Outage as error:
             if await gate.failed(error.detail, certain=error.certain):
                 self._log.error(
@@ -182,9 +191,26 @@ class Batch:
             await self._settle(job, reporter.failure(OperationName.NONE, failure))
         else:
             await self._judge(result)
-            await self._settle(job, replace(result, requests=len(requests)))
+            duration_ms = round((time.monotonic() - started) * 1000)
+            await self._settle(job, replace(result, requests=counted(requests), duration_ms=duration_ms))
         finally:
             leases.release(job.user)
+
+    async def _throttled(self, job: Job, error: Throttled, *, began: bool) -> None:
+        """Back to the queue, no attempt spent. The others wait in the throttle, unless that takes long. began: a request
+        of this user was sent.
+        """
+        seconds = error.retry_after_seconds or 1.0
+        if await self._work.state.gate.throttle(seconds):
+            self._log.warning(
+                "target_throttled", target=job.target, seconds=seconds, status_code=error.status_code
+            )
+        if seconds > PATIENCE_SECONDS:
+            self._close(seconds)
+            if not began:
+                # With the others, in one message.
+                raise asyncio.CancelledError
+        await self._hand_back(job, seconds)
 
     async def _judge(self, result: Result) -> None:
         """A run of 5xx answers is an outage, whoever the users are; any good answer ends the run."""
@@ -202,11 +228,10 @@ class Batch:
         log_result(self._log, result)
         if settled.run:
             self._log.info("sync_finished", target=job.target, run_id=settled.run)
-        lane = _lane(job)
         if result.outcome is OutcomeName.PENDING:
-            await self._work.state.send([job.user], lane, result.retry_after_seconds or 0)
-        elif settled.pending_again:
-            await self._work.state.send([job.user], lane)
+            await self._work.state.send([job.user], _lane(job), result.retry_after_seconds or 0)
+        elif settled.again:
+            await self._work.state.send([job.user], settled.again)
 
     async def _hand_back(self, job: Job, seconds: float) -> None:
         await self._ledger.hand_back([job.user], self._owner, seconds)

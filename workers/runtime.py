@@ -22,7 +22,8 @@ from state.keys import SOURCE
 from state.links import digest_key
 from state.rate import Rate
 from state.target_state import TargetState
-from workers.throttle import Throttle
+from workers.concurrency import Concurrency
+from workers.throttle import Limit, Throttle
 
 
 class UnknownTargetError(Exception):
@@ -51,6 +52,7 @@ class Runtime:
     _targets: dict[str, TargetWork] = field(default_factory=dict)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     compiled: dict[str, CompiledTarget] = field(default_factory=dict)
+    concurrency: Callable[[int], Limit] = Concurrency
 
     def __post_init__(self) -> None:
         """Raises MappingError: nothing runs on a mapping that cannot be compiled."""
@@ -70,6 +72,14 @@ class Runtime:
             names = frozenset[str]().union(*(compiled.names for compiled in self.compiled.values()))
             self._reader = open_reader(self.settings.drupal, names)
         return self._reader
+
+    async def open_all(self) -> None:
+        """Opens what the first job would have to wait for, half a second with the drivers' modules. Asks nobody but Redis.
+        Raises RedisUnavailable, and what opening the site raises.
+        """
+        _ = self.reader
+        for name in self.settings.targets:
+            await self.target(name)
 
     async def source_gate(self) -> Gate:
         return Gate(await self.connect(), SOURCE)
@@ -91,9 +101,10 @@ class Runtime:
 
     def _open(self, name: str, state: TargetState, key: bytes, before: TargetWork | None) -> TargetWork:
         settings, compiled = self.settings.targets[name], self.compiled[name]
-        per_second = settings.limits.requests_per_second
-        pace = Rate(self.redis, name, per_second) if per_second > 0 else None
-        throttle = Throttle(settings.limits.concurrency, pace)
+        rate = Rate(self.redis, name, settings.limits.requests_per_second)
+        throttle = Throttle(self.concurrency(settings.limits.concurrency), rate)
+        if before:
+            before.target.look_ups.forget()
         target = before.target if before else open_target(settings, quirks=state.quirks, limiter=throttle)
         ports = Ports(self.reader, target, state.links, state.guard, state.rewritten)
         # Jitter needs no cryptography.

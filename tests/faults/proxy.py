@@ -15,7 +15,7 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
-from tests.faults.record import Record, removal_of
+from tests.faults.record import Record
 from tests.faults.target_faults import FAULTS, Call, Fault, Reply
 
 _HOP = {"host", "connection", "content-length", "transfer-encoding", "keep-alive", "accept-encoding"}
@@ -106,26 +106,25 @@ class FaultProxy:
         raw = await request.read()
         body = _json(raw)
         path = request.path.removeprefix("/v2")
-        exchange = self.record.begin(request.method, path, request.query_string, body)
+        seen = self.record.begin(request.method, path, request.query_string, body)
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds)
 
         async def forward() -> Reply:
-            exchange.reached = True
+            for exchange in seen.exchanges:
+                exchange.reached = True
             reply = await self._forward(request, path, raw)
-            if reply.status < 300:
-                exchange.removal = removal_of(request.method, body)
-            self.record.learn(request.method, reply.status, reply.content)
+            self.record.acted(seen, body, reply.status, reply.content)
             return self._lagging(request, reply)
 
         try:
-            call = Call(request.method, path, dict(request.query), forward, self._random)
+            call = Call(request.method, path, dict(request.query), forward, self._random, body)
             name, reply = await self._reply(call)
-            exchange.fault = name
-            exchange.status = None if reply.silent else reply.status
+            self.record.told(seen, name, None if reply.silent else reply.status, reply.content)
             return await _send(request, reply)
         finally:
-            exchange.ended = time.time()
+            for exchange in seen.exchanges:
+                exchange.ended = time.time()
 
     async def _reply(self, call: Call) -> tuple[str | None, Reply]:
         if self.unauthorized:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -33,6 +35,31 @@ class Exchange:
     reached: bool = False
     status: int | None = None
     removal: str | None = None
+    operation: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request: its exchange, and if it is a Bulk request, name of operation -> (its exchange, what was asked)."""
+
+    request: Exchange
+    operations: dict[str, tuple[Exchange, dict[str, Any]]]
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        return [self.request, *(exchange for exchange, _ in self.operations.values())]
+
+    def answered(self, content: bytes) -> Iterator[tuple[Exchange, dict[str, Any], dict[str, Any]]]:
+        """(exchange, what was asked, what was answered), for each operation that a BulkResponse answers."""
+        with contextlib.suppress(ValueError, AttributeError):
+            for entry in json.loads(content).get("Operations") or []:
+                exchange, asked = self.operations[_name(entry, entry.get("location"))]
+                yield exchange, asked, entry
+
+
+def _name(operation: dict[str, Any], address: str | None) -> str:
+    """By which a server tells it from the others."""
+    return operation.get("bulkId") or (address or "").rpartition("/")[2]
 
 
 @dataclass
@@ -44,11 +71,39 @@ class Record:
     created_at: dict[str, float] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self, method: str, path: str, query: str, body: Any) -> Exchange:
-        exchange = Exchange(method, path, self._user(path, query, body), time.time())
+    def begin(self, method: str, path: str, query: str, body: Any) -> Seen:
+        began = time.time()
+        asked = body.get("Operations") or [] if path == "/Bulk" and isinstance(body, dict) else []
+        operations = {}
+        for each in asked:
+            user = self._user(each["path"], "", each.get("data"))
+            exchange = Exchange(each["method"], each["path"], user, began, operation=True)
+            operations[_name(each, each["path"])] = (exchange, each)
+        seen = Seen(Exchange(method, path, self._user(path, query, body), began), operations)
         with self.lock:
-            self.exchanges.append(exchange)
-        return exchange
+            self.exchanges.extend(seen.exchanges)
+        return seen
+
+    def acted(self, seen: Seen, body: Any, status: int, content: bytes) -> None:
+        """What the server really answered."""
+        self.learn(seen.request.method, status, content)
+        if status < 300 and not seen.operations:
+            seen.request.removal = removal_of(seen.request.method, body)
+        for exchange, asked, entry in seen.answered(content):
+            if int(entry["status"]) >= 300:
+                continue
+            exchange.removal = removal_of(asked["method"], asked.get("data"))
+            if asked["method"] == "POST" and exchange.user:
+                scim_id = unquote(entry["location"].rpartition("/")[2])
+                self.owners[scim_id] = exchange.user
+                self.created_at[scim_id] = time.time()
+
+    def told(self, seen: Seen, fault: str | None, status: int | None, content: bytes) -> None:
+        """What scimpipe was told: of an operation its own status, as far as that was told."""
+        for exchange in seen.exchanges:
+            exchange.fault, exchange.status = fault, status
+        for exchange, _, entry in seen.answered(content) if status == 200 else ():
+            exchange.status = int(entry["status"])
 
     def _user(self, path: str, query: str, body: Any) -> str | None:
         if found := _FILTER.search(unquote(query.replace("+", " "))):
@@ -72,7 +127,7 @@ class Record:
                     self.created_at[str(each["id"])] = time.time()
 
     def faults(self) -> Counter[str]:
-        return Counter(each.fault for each in self.exchanges if each.fault)
+        return Counter(each.fault for each in self.exchanges if each.fault and not each.operation)
 
     def removals(self) -> list[Exchange]:
         return [each for each in self.exchanges if each.removal and not self._taken_back(each)]

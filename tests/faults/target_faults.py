@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 STALL_SECONDS = 4.0
+# Operations of a Bulk request, whatever is announced.
+UNANNOUNCED_MOST = 6
 HUGE_BYTES = 60 * 1024 * 1024
 _ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 
@@ -33,13 +35,18 @@ class Reply:
 
 @dataclass(frozen=True)
 class Call:
-    """One request on its way. forward: sends it to the server, once."""
+    """One request on its way. forward: sends it to the server, once. body: its JSON, if it has any."""
 
     method: str
     path: str
     query: dict[str, str]
     forward: Callable[[], Awaitable[Reply]]
     random: random.Random
+    body: Any = None
+
+    @property
+    def bulk(self) -> bool:
+        return self.path == "/Bulk"
 
     @property
     def listing(self) -> bool:
@@ -125,7 +132,7 @@ async def unsaid_conflict(call: Call) -> Reply:
 
 async def false_conflict(call: Call) -> Reply:
     """Some make the account and say that it was there already."""
-    if call.method == "POST":
+    if call.method == "POST" and not call.bulk:
         await call.forward()
         return _error(409)
     return await call.forward()
@@ -166,10 +173,43 @@ async def wrong_total(call: Call) -> Reply:
     )
 
 
+async def bulk_lost(call: Call) -> Reply:
+    """The server has acted on all of it, and nobody hears of it."""
+    return await (reset_after(call) if call.bulk else call.forward())
+
+
+async def bulk_half(call: Call) -> Reply:
+    """All of it is done, and half of it answered."""
+    reply = await call.forward()
+    if not call.bulk or reply.status != 200:
+        return reply
+    page = _page(reply)
+    return _as(reply, {**page, "Operations": page["Operations"][: len(page["Operations"]) // 2]})
+
+
+async def bulk_shuffled(call: Call) -> Reply:
+    """In any order, and some of it twice."""
+    reply = await call.forward()
+    if not call.bulk or reply.status != 200:
+        return reply
+    page = _page(reply)
+    entries = page["Operations"]
+    shuffled = call.random.sample([*entries, *entries[:1]], len(entries) + 1)
+    return _as(reply, {**page, "Operations": shuffled})
+
+
+async def bulk_too_large(call: Call) -> Reply:
+    """413 for fewer operations than are announced to be too many."""
+    if call.bulk and len(call.body["Operations"]) > UNANNOUNCED_MOST:
+        return _error(413)
+    return await call.forward()
+
+
 FAULTS: dict[str, Fault] = {
     function.__name__: function
     for function in (
         reset_before, reset_after, stall_before, stall_after, server_error, busy_seconds, busy_date, truncated, html,
         empty, huge, unsaid_conflict, false_conflict, repeated_page, missing_page, wrong_total,
+        bulk_lost, bulk_half, bulk_shuffled, bulk_too_large,
     )
 }  # fmt: skip

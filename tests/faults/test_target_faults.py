@@ -62,6 +62,18 @@ def test_lost_answers_while_the_search_lags(calm):
     through(calm, "lost answers, search lags", begin)
 
 
+@pytest.mark.timeout(200)
+def test_bulk_requests_of_which_everything_can_be_lost(calm):
+    def begin() -> None:
+        calm.proxy.weights = {"bulk_lost": 0.2, "bulk_half": 0.2, "bulk_shuffled": 0.2, "bulk_too_large": 0.4}
+        calm.turmoil(4)
+
+    before = len(calm.proxy.record.exchanges)
+    through(calm, "Bulk: lost, half answered, shuffled, too large", begin)
+    faults = {each.fault for each in calm.proxy.record.exchanges[before:] if each.operation}
+    assert len(faults - {None}) > 2, faults
+
+
 @full_only
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("fault", FAULTS)

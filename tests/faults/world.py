@@ -63,7 +63,8 @@ class Someone:
 
 @dataclass
 class World:
-    """people: everybody who was ever on the site, by uuid. injected: faults done elsewhere than in the target's proxy."""
+    """people: everybody who was ever on the site, by uuid. injected: faults done elsewhere than in the target's proxy. judged: how
+    many of the proxy's exchanges have been looked at."""
 
     running: Pipeline
     proxy: FaultProxy
@@ -72,7 +73,7 @@ class World:
     people: dict[str, Someone] = field(default_factory=dict)
     injected: int = 0
     _number: int = 0
-    _judged: int = 0
+    judged: int = 0
 
     # -- what happens on the site ------------------------------------------------------------------------------
 
@@ -160,9 +161,9 @@ class World:
         ]
         if last.get("outcome") != "done" or last["failed"] or last["held"]:
             violations.append(f"the last sync ended as {last}")
-        new = self.proxy.record.exchanges[self._judged :]
-        self._judged = len(self.proxy.record.exchanges)
-        faults = self.injected + sum(each.fault is not None for each in new)
+        new = self.proxy.record.exchanges[self.judged :]
+        self.judged = len(self.proxy.record.exchanges)
+        faults = self.injected + sum(each.fault is not None and not each.operation for each in new)
         self.injected = 0
         self.report.add(scenario, len(self.there()), faults, violations)
         assert not violations, (scenario, violations[:10], self._log())

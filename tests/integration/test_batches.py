@@ -152,6 +152,36 @@ def test_being_throttled_closes_the_gate_for_everybody_and_costs_no_attempt(worl
     world(body)
 
 
+def test_a_short_wait_sends_back_only_whoever_was_told_to(world):
+    async def body(world):
+        errors = iter([Throttled("429", status_code=429, retry_after_seconds=1)])
+        world.target.before = lambda verb: next(errors, None) if verb == "create" else None
+        await world.submit()
+        await world.batch.run(USERS, "interactive")
+        # The target in memory has no throttle: the others would have waited there.
+        assert len(world.target.accounts) == 9
+        assert [(len(users), delay) for users, delay in world.sent.messages] == [(1, 1000)]
+        assert (await world.state.gate.health()).throttled_seconds > 0
+        # A message that comes while the gate is closed for a moment waits there, too.
+        await world.batch.run(USERS, "interactive")
+        assert [delay for _, delay in world.sent.messages] == [1000]
+        assert await world.attempts() == {1}
+
+    world(body)
+
+
+def test_after_a_long_wait_whoever_has_sent_nothing_goes_back_in_one_message(world):
+    async def body(world):
+        world.target.before = lambda verb: Throttled("429", status_code=429, retry_after_seconds=60)
+        await world.submit()
+        await world.batch.run(USERS, "interactive")
+        ((users, delay),) = world.sent.messages
+        assert sorted(users) == sorted(USERS)
+        assert delay == 60_000
+
+    world(body)
+
+
 @pytest.mark.parametrize("error", [SourceUnreadable("down"), SourceIdentityLost("anonymous")])
 def test_an_unreadable_source_plans_nothing_and_costs_no_attempt(world, error):
     async def body(world):

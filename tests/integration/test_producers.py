@@ -17,12 +17,14 @@ from config.settings import (
     Trigger,
     TriggerSettings,
 )
-from producers.changes import ChangeDetection, MarkStore
+from producers.changes import ChangeDetection, Found
+from producers.departures import ListedDepartures, Watched
 from producers.full_sync import FullSync
 from producers.sweep import Sweeper
 from provisioning.errors import SourceUnreadable, Unauthorized
 from provisioning.mapping import compile_target
 from provisioning.model import Link, Removal, UserRef
+from state.marks import MarkStore
 from state.runs import ScannerLostError
 from state.target_state import TargetState
 from tests.support.fakes import FakeSite, FakeTarget
@@ -63,11 +65,11 @@ class World:
         self.state = TargetState.of(client, self.sent, settings)
         self.compiled = compile_target(settings)
         log = structlog.get_logger()
-        marks = MarkStore(client, "acme")
         now: Callable[[], float] = lambda: self.now  # noqa: E731  # both clocks of the world
-        self.detection = ChangeDetection(
-            self.state, self.compiled, self.site, marks, self.key, log, clock=now, monotonic=now
-        )
+        watched = [Watched(self.state, self.compiled, self.key)]
+        departures = ListedDepartures(watched, self.site, now)
+        marks = {"acme": MarkStore(client, "acme")}
+        self.detection = ChangeDetection(watched, self.site, departures, marks, log, now)
         self.sync = FullSync(self.state, self.compiled, self.site, KEY, "owner", log)
 
     async def key(self) -> bytes:
@@ -80,6 +82,9 @@ class World:
             print_now = self.compiled.fingerprint(user, KEY)
             digests = {"userName": "x", "title": "x"}
             await self.state.links.put(uuid, Link(f"id-{uuid[-3:]}", None, print_now, digests))
+
+    async def poll(self) -> Found:
+        return (await self.detection.poll()).get("acme", Found())
 
     def edit(self, user: str, changed: int, **values: Any) -> None:
         self.site.users[user].update({**values, "changed": changed})
@@ -100,7 +105,7 @@ def world(redis_url):
 
 def test_the_first_poll_only_takes_its_bearings(world):
     async def body(world):
-        found = await world.detection.poll()
+        found = await world.poll()
         assert (found.changed, found.gone) == ((), ())
         assert world.sent.users == []
 
@@ -109,21 +114,21 @@ def test_the_first_poll_only_takes_its_bearings(world):
 
 def test_a_changed_user_is_submitted_once(world):
     async def body(world):
-        await world.detection.poll()
+        await world.poll()
         world.edit(USERS[1], 900_100)
-        assert (await world.detection.poll()).changed == (USERS[1],)
-        assert (await world.detection.poll()).changed == ()
+        assert (await world.poll()).changed == (USERS[1],)
+        assert (await world.poll()).changed == ()
 
     world(body)
 
 
 def test_a_save_that_was_committed_late_is_found_through_the_overlap(world):
     async def body(world):
-        await world.detection.poll()
+        await world.poll()
         world.edit(USERS[1], 900_100)
-        await world.detection.poll()
+        await world.poll()
         world.edit(USERS[2], 900_095)
-        assert (await world.detection.poll()).changed == (USERS[2],)
+        assert (await world.poll()).changed == (USERS[2],)
 
     world(body)
 
@@ -131,34 +136,34 @@ def test_a_save_that_was_committed_late_is_found_through_the_overlap(world):
 def test_a_site_whose_clock_is_behind_ours_is_followed_all_the_same(world):
     async def body(world):
         world.now = 2_000_000.0
-        await world.detection.poll()
+        await world.poll()
         world.edit(USERS[1], 900_001)
-        assert (await world.detection.poll()).changed == (USERS[1],)
+        assert (await world.poll()).changed == (USERS[1],)
 
     world(body)
 
 
 def test_a_user_saved_twice_in_the_running_second_is_seen_again(world):
     async def body(world):
-        await world.detection.poll()
+        await world.poll()
         world.now = 1_000_100.0
         world.edit(USERS[1], 1_000_100)
-        assert (await world.detection.poll()).changed == (USERS[1],)
-        assert (await world.detection.poll()).changed == (USERS[1],)
+        assert (await world.poll()).changed == (USERS[1],)
+        assert (await world.poll()).changed == (USERS[1],)
         world.now += 10
-        await world.detection.poll()
-        assert (await world.detection.poll()).changed == ()
+        await world.poll()
+        assert (await world.poll()).changed == ()
 
     world(body)
 
 
 def test_the_mark_never_passes_the_time_its_read_began(world):
     async def body(world):
-        await world.detection.poll()
+        await world.poll()
         world.edit(USERS[1], 5_000_000)
-        await world.detection.poll()
+        await world.poll()
         world.edit(USERS[2], 1_000_010)
-        assert USERS[2] in (await world.detection.poll()).changed
+        assert USERS[2] in (await world.poll()).changed
 
     world(body)
 
@@ -166,10 +171,10 @@ def test_the_mark_never_passes_the_time_its_read_began(world):
 def test_a_deleted_user_is_found_by_ids_and_submitted_once(world):
     async def body(world):
         await world.link_all()
-        await world.detection.poll()
+        await world.poll()
         world.site.delete(USERS[3])
-        assert (await world.detection.poll()).gone == (USERS[3],)
-        assert (await world.detection.poll()).gone == ()
+        assert (await world.poll()).gone == (USERS[3],)
+        assert (await world.poll()).gone == ()
 
     world(body)
 
@@ -180,13 +185,13 @@ def test_a_listing_that_fails_loses_nobody_and_moves_no_mark(world):
             raise SourceUnreadable("down")
 
     async def body(world):
-        await world.detection.poll()
+        await world.poll()
         world.edit(USERS[1], 900_100)
         world.detection._reader = Broken()
         with pytest.raises(SourceUnreadable):
-            await world.detection.poll()
+            await world.poll()
         world.detection._reader = world.site
-        assert (await world.detection.poll()).changed == (USERS[1],)
+        assert (await world.poll()).changed == (USERS[1],)
 
     world(body)
 

@@ -25,11 +25,13 @@ from provisioning.errors import ProvisioningError
 from provisioning.model import Changes, Desired, RemoteUser
 from scim.authorization import authorization
 from scim.client import ScimClient
+from scim.discovery import Discovery
 from scim.errors import UnusableAnswer
 from scim.network import read_bounded
 from scim.quirks import QuirksInMemory
 from scim.target import ScimTarget
 from scim.transport import Transport, timeouts
+from scim.writes import SingleRequests
 
 ODD = [
     "\ud800",
@@ -164,7 +166,8 @@ def test_every_byte_of_an_answer(tmp_path: Path, ask: str, oauth2: bool, given_r
         wire = httpx.MockTransport(answer)
         async with httpx.AsyncClient(transport=wire) as http:
             transport = Transport(settings.base_url, wire, timeouts(5), authorization(settings, http))
-            target = ScimTarget(settings, http, ScimClient(transport), QuirksInMemory())
+            client = ScimClient(transport, SingleRequests(transport))
+            target = ScimTarget(settings, http, client, QuirksInMemory(), Discovery(transport))
             with contextlib.suppress(ProvisioningError):
                 return await ASKS[ask](target)
 

@@ -102,7 +102,8 @@ class FakeTarget:
     """A service provider in memory: unique userName, ETags, and answers that can be lost.
 
     before, after: called around each write with its name; an error returned is raised before or after the
-    server has acted. requests: the names of all calls, in order. blind: attributes its search does not see.
+    server has acted. requests: the names of all calls, in order. blind: attributes its search does not see. unique:
+    attributes its schema says it keeps unique.
     """
 
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -111,6 +112,7 @@ class FakeTarget:
     after: Callable[[str], ProvisioningError | None] = lambda verb: None
     requests: list[str] = field(default_factory=list)
     blind: frozenset[str] = frozenset()
+    unique: frozenset[str] = frozenset()
     drops: frozenset[str] = frozenset()
     _ids: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -121,6 +123,9 @@ class FakeTarget:
     async def find_in_listing(self, attribute: str, value: str) -> Sequence[RemoteUser]:
         await self._call("list")
         return self._matching(attribute, value)
+
+    async def needs_look_up(self, attribute: str, value: str, *, creating: bool) -> bool:
+        return not (creating and attribute in self.unique)
 
     async def get(self, scim_id: str) -> RemoteUser:
         await self._call("get")

@@ -114,7 +114,7 @@ def test_log_lines_stay_lines():
         before = logging.getLogger().handlers[:]
         try:
             configure(stream, json=as_json)
-            get_logger("test").warning("user_failed", user=FORGED, detail=[FORGED], scim_id={FORGED: FORGED})
+            get_logger().warning("user_failed", user=FORGED, detail=[FORGED], scim_id={FORGED: FORGED})
             logging.getLogger("dramatiq").warning("%s failed", FORGED)
         finally:
             logging.getLogger().handlers[:] = before

@@ -45,6 +45,28 @@ def test_a_pending_user_is_sent_once_and_keeps_the_union_of_permissions(run):
     run(body)
 
 
+@pytest.mark.parametrize("trigger", [Trigger.MANUAL, Trigger.AUTOMATIC])
+def test_who_waits_for_a_full_sync_gets_a_message_in_the_quicker_lane_once(run, trigger):
+    async def body(ledger, _):
+        await ledger.mark_pending(["u"], Trigger.SCHEDULED)
+        assert (await ledger.mark_pending(["u"], trigger)).to_send == ("u",)
+        for following in Trigger:
+            assert (await ledger.mark_pending(["u"], following)).to_send == ()
+
+    run(body)
+
+
+def test_who_waits_for_a_back_off_gets_no_message_before_it_is_over_but_by_hand(run):
+    async def body(ledger, _):
+        await ledger.mark_pending(["u"], Trigger.SCHEDULED)
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        await ledger.settle(job, "w", result(job, OutcomeName.PENDING, retry_after_seconds=20.0))
+        assert (await ledger.mark_pending(["u"], Trigger.AUTOMATIC)).to_send == ()
+        assert (await ledger.mark_pending(["u"], Trigger.MANUAL)).to_send == ("u",)
+
+    run(body)
+
+
 def test_a_user_is_claimed_by_one_worker_only(run):
     async def body(ledger, _):
         users = [f"u{n}" for n in range(50)]
@@ -65,7 +87,7 @@ def test_a_user_submitted_while_running_becomes_pending_again_when_the_work_ends
         assert await ledger.claim(["u"], "other", LEASE) == ()
         settled = await ledger.settle(job, "w", result(job))
         assert settled.applied
-        assert settled.pending_again
+        assert settled.again == "interactive"
         (again,) = await ledger.claim(["u"], "other", LEASE)
         assert again.generation == marked.generations["u"]
 

@@ -24,7 +24,7 @@ def lines():
 
 
 def test_a_line_is_json_with_event_level_and_time(lines):
-    get_logger("worker").info("user_provisioned", target="acme", changes=["userName"])
+    get_logger().info("user_provisioned", target="acme", changes=["userName"])
     (line,) = lines()
     assert (line["event"], line["level"], line["changes"]) == ("user_provisioned", "info", ["userName"])
     assert line["at"].endswith("Z")
@@ -35,7 +35,7 @@ def test_an_exception_shows_its_class_and_place_and_neither_text_nor_locals(line
     try:
         raise ValueError(f"canary-text {secret_local}")
     except ValueError:
-        get_logger("worker").exception("unexpected_error")
+        get_logger().exception("unexpected_error")
         logging.getLogger("dramatiq.worker").exception("Failed to process message")
     for line in lines():
         assert line["error"] == "ValueError"
@@ -44,7 +44,7 @@ def test_an_exception_shows_its_class_and_place_and_neither_text_nor_locals(line
 
 
 def test_control_characters_are_written_out(lines):
-    get_logger("worker").info("user_skipped", detail='x\n{"event": "forged"}\x1b[31m\u202e')
+    get_logger().info("user_skipped", detail='x\n{"event": "forged"}\x1b[31m\u202e')
     (line,) = lines()
     assert line["detail"] == 'x\\u000a{"event": "forged"}\\u001b[31m\\u202e'
 

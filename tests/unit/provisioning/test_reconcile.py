@@ -214,6 +214,50 @@ def test_a_conflict_nobody_can_explain_becomes_a_dead_letter_at_once(world):
     assert world.target.writes == ["create"]
 
 
+def test_where_the_target_refuses_doubles_itself_a_create_comes_first(world):
+    world.target.unique = frozenset({"userName", "externalId"})
+    assert world.run(ANNA).operation is OperationName.CREATE
+    assert world.target.requests == ["create"]
+
+
+def test_a_create_that_is_refused_looks_up_and_adopts(world):
+    world.target.unique = frozenset({"userName", "externalId"})
+    scim_id = world.target.has(userName="anna", externalId=ANNA)
+    result = world.run(ANNA)
+    assert (result.operation, result.scim_id) == (OperationName.UPDATE, scim_id)
+    assert len(world.target.accounts) == 1
+
+
+def test_a_create_that_is_refused_for_another_users_account_becomes_a_dead_letter(world):
+    world.target.unique = frozenset({"userName", "externalId"})
+    world.target.has(userName="anna", externalId="somebody-else")
+    result = world.run(ANNA)
+    assert result.outcome is OutcomeName.FAILED
+    assert "another externalId" in result.detail
+    assert len(world.target.accounts) == 1
+
+
+def test_after_a_create_whose_answer_was_lost_no_look_up_is_left_out(world):
+    world.target.unique = frozenset({"userName", "externalId"})
+    world.target.after = lambda verb: lost_answer() if verb == "create" else None
+    assert world.run(ANNA).outcome is OutcomeName.PENDING
+    world.target.after = lambda verb: None
+    world.site.edit(ANNA, name="anne")
+    world.run(ANNA)
+    assert world.target.requests == ["create", "find", "update"]
+    assert list(world.accounts()) == ["anne"]
+
+
+def test_after_an_account_has_vanished_no_look_up_is_left_out(world):
+    world.run(ANNA)
+    world.target.accounts.clear()
+    world.target.unique = frozenset({"userName", "externalId"})
+    world.target.has(userName="anne", externalId=ANNA)
+    world.site.edit(ANNA, name="annie")
+    world.run(ANNA)
+    assert list(world.accounts()) == ["annie"]
+
+
 def test_a_stale_link_is_matched_again_and_then_created(world):
     world.run(ANNA)
     world.target.accounts.clear()

@@ -64,7 +64,14 @@ def test_announced_features_are_read():
     }
     found = asked({"/ServiceProviderConfig": Answer(body=config)}, features)
     assert found == Features(
-        announced=True, patch=True, filter=False, etag=True, bulk=True, cursor=True, max_results=50
+        announced=True,
+        patch=True,
+        filter=False,
+        etag=True,
+        bulk=True,
+        cursor=True,
+        max_results=50,
+        max_operations=10,
     )
 
 

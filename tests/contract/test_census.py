@@ -1,0 +1,163 @@
+"""Which look-ups the target's own listing and schema make needless; and that a doubtful word of either makes none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from provisioning.mapping import new_resource
+from provisioning.model import Desired
+from scim.target import ScimTarget
+from tests.support.opened_target import with_target
+from tests.support.scim_server import scim_server
+from tests.support.scripted_target import Answer, Request, ScriptedTarget
+
+CORE = "urn:ietf:params:scim:schemas:core:2.0:User"
+
+
+def listed(*resources: dict[str, Any], total: int | None = None) -> Answer:
+    return Answer(
+        200, {"totalResults": len(resources) if total is None else total, "Resources": list(resources)}
+    )
+
+
+def schemas(uniqueness: str) -> Answer:
+    attributes = [
+        {"name": "userName", "type": "string", "uniqueness": uniqueness},
+        {"name": "displayName", "type": "string", "uniqueness": "none"},
+    ]
+    return listed({"id": CORE, "attributes": attributes})
+
+
+def scripted(
+    *accounts: dict[str, Any],
+    uniqueness: str = "server",
+    page: Callable[[Request], Answer | None] = lambda request: None,
+) -> Callable[[Request], Answer]:
+    """A target with these accounts. page: answers a listing otherwise."""
+
+    def answer(request: Request) -> Answer:
+        if request.path == "/Schemas":
+            return schemas(uniqueness)
+        if request.path == "/Users":
+            start = int(request.query["startIndex"])
+            return page(request) or listed(*accounts[start - 1 :], total=len(accounts))
+        found = [each for each in accounts if request.path == f"/Users/{each['id']}"]
+        return Answer(200, found[0]) if found else Answer(404)
+
+    return answer
+
+
+def needs(
+    answer: Callable[[Request], Answer],
+    *asked: tuple[str, str],
+    creating: bool = True,
+    unlinked: int = 100,
+    forget: bool = False,
+) -> tuple[list[bool], ScriptedTarget]:
+    async def body(target: ScimTarget) -> list[bool]:
+        await target.look_ups.take_census(unlinked)
+        if forget:
+            target.look_ups.forget()
+        return [await target.needs_look_up(*each, creating=creating) for each in asked]
+
+    with ScriptedTarget(answer) as server:
+        return with_target(server.base_url, body), server
+
+
+ANN = {"id": "1", "userName": "Ann", "externalId": "ext-1"}
+BOB = {"id": "2", "userName": "bob", "externalId": "ext-2"}
+
+
+def test_who_is_not_in_the_listing_need_not_be_looked_for():
+    found, server = needs(
+        scripted(ANN, BOB), ("externalId", "ext-1"), ("externalId", "ext-3"), ("userName", "zoe")
+    )
+    assert found == [True, False, False]
+    listings = [request for request in server.requests if request.path == "/Users"]
+    assert listings[0].query["attributes"] == "id,userName,externalId"
+    assert listings[0].query["count"] == "1000"
+
+
+def test_a_leaver_is_looked_for_where_the_listing_may_have_him_in_any_case():
+    found, _ = needs(scripted(ANN), ("externalId", "EXT-1"), ("externalId", "ext-9"), creating=False)
+    assert found == [True, False]
+
+
+def test_without_a_listing_only_what_the_target_keeps_unique_needs_no_look_up():
+    found, _ = needs(scripted(ANN), ("userName", "ann"), ("externalId", "ext-9"), unlinked=0, forget=True)
+    assert found == [False, True]
+    found, _ = needs(scripted(ANN), ("userName", "ann"), unlinked=0, forget=True, creating=False)
+    assert found == [True]
+
+
+def test_a_target_that_does_not_say_that_names_are_unique_is_asked_about_everybody():
+    found, server = needs(scripted(ANN, uniqueness="none"), ("externalId", "ext-9"), ("userName", "zoe"))
+    assert found == [True, True]
+    assert not [request for request in server.requests if request.path == "/Users"]
+
+
+def test_an_attribute_the_listing_keeps_back_is_not_believed_to_be_absent():
+    def page(request: Request) -> Answer | None:
+        return listed({"id": "1", "userName": "Ann"})
+
+    found, _ = needs(scripted(ANN, page=page), ("externalId", "ext-9"), ("userName", "zoe"))
+    assert found == [True, False]
+
+
+def test_accounts_that_truly_have_no_external_id_are_no_reason_to_doubt():
+    found, _ = needs(scripted({"id": "1", "userName": "admin"}, BOB), ("externalId", "ext-9"))
+    assert found == [False]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        lambda request: listed(ANN, total=2),
+        lambda request: Answer(500),
+        lambda request: Answer(200, "<html>"),
+        lambda request: Answer(200, ""),
+    ],
+    ids=["not whole", "500", "html", "empty"],
+)
+def test_a_listing_that_is_not_whole_proves_nothing(page):
+    found, _ = needs(scripted(ANN, BOB, page=page), ("externalId", "ext-9"))
+    assert found == [True]
+
+
+def test_a_listing_longer_than_the_look_ups_is_not_read():
+    def page(request: Request) -> Answer | None:
+        return listed(ANN, BOB, total=100_001)
+
+    found, server = needs(scripted(page=page), ("externalId", "ext-9"), unlinked=100)
+    assert found == [True]
+    assert len([request for request in server.requests if request.path == "/Users"]) == 1
+
+
+def test_a_target_that_refuses_to_leave_attributes_out_shows_them_all():
+    def page(request: Request) -> Answer | None:
+        return Answer(400) if "attributes" in request.query else None
+
+    found, _ = needs(scripted(ANN, page=page), ("externalId", "ext-1"), ("externalId", "ext-9"))
+    assert found == [True, False]
+
+
+def test_it_is_forgotten_with_redis():
+    found, _ = needs(scripted(ANN), ("externalId", "ext-9"), forget=True)
+    assert found == [True]
+
+
+@pytest.mark.parametrize("manner", [{}, {"cursor": True, "max_results": 3}, {"max_results": 3}], ids=str)
+def test_a_real_server(manner):
+    people = [Desired({"userName": f"user{n}", "externalId": f"ext-{n}"}) for n in range(8)]
+
+    async def body(target: ScimTarget) -> list[bool]:
+        for each in people:
+            await target.create(new_resource(each))
+        await target.look_ups.take_census(100)
+        return [await target.needs_look_up("externalId", f"ext-{n}", creating=True) for n in range(10)]
+
+    with scim_server(**manner) as server:
+        assert with_target(server.base_url, body, token=server.token) == [True] * 8 + [False] * 2
