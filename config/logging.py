@@ -88,6 +88,7 @@ def _console() -> Any:
     return structlog.dev.ConsoleRenderer(timestamp_key="at", pad_event_to=20)
 
 
+_NUMBERS = frozenset({bool, int, float})
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
@@ -131,6 +132,9 @@ def _current(info: Any) -> BaseException | None:
 def _shown(_: Any, __: str, event: _Event) -> _Event:
     """Nobody's name forges a log line or moves a terminal's cursor, and no object shows its inside."""
     for key, value in event.items():
+        # Nearly every value is a plain text or number, and there is a line for every user.
+        if value is None or type(value) in _NUMBERS or (type(value) is str and value.isprintable()):
+            continue
         if not key.startswith("_"):  # structlog's own, taken out before the line is written
             event[key] = _plain(value)
     return event

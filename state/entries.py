@@ -13,12 +13,20 @@ _PLAIN = (
     "target", "user", "scim_id", "status_code", "scim_type", "detail", "attempt", "duration_ms", "retry_after_seconds",
     "attempt_spent",
 )  # fmt: skip
+_LEFT_OUT = (None, "")
 
 
 def encode_result(result: Result) -> dict[str, Any]:
-    entry = {name: getattr(result, name) for name in _PLAIN if getattr(result, name) not in (None, "")}
-    names = {"trigger": result.trigger, "operation": result.operation, "outcome": result.outcome}
-    return {**entry, **{name: value.value for name, value in names.items()}, "changes": list(result.changes)}
+    entry: dict[str, Any] = {
+        "trigger": result.trigger.value,
+        "operation": result.operation.value,
+        "outcome": result.outcome.value,
+        "changes": list(result.changes),
+    }
+    for name in _PLAIN:
+        if (value := getattr(result, name)) not in _LEFT_OUT:
+            entry[name] = value
+    return entry
 
 
 def decode_result(entry: Mapping[str, Any]) -> Result:

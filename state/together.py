@@ -11,7 +11,7 @@ Answered = TypeVar("Answered")
 
 MOST = 200
 # Between the starts of two calls. Whoever comes after a quiet moment is sent at once.
-PAUSE_SECONDS = 0.01
+PAUSE_SECONDS = 0.02
 
 
 class Together(Generic[Asked, Answered]):

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from scim.errors import TooManyRequests
 from state.rate import Moments
@@ -56,15 +56,22 @@ class Pace(Protocol):
 
 @dataclass(slots=True)
 class Turn:
-    """scim.transport.Turn: one request that may be sent now. level: for workers.concurrency. moment: the one it was given,
-    0 where none are. began: on the throttle's clock.
+    """scim.transport.Turn, and the place it holds: entered, it waits for it. (Made of a generator it would cost more than all
+    the rest.) level: for workers.concurrency. moment: the one it was given, 0 where none are. began: on the throttle's clock.
     """
 
     throttle: Throttle
     kind: str
-    level: int | None
-    moment: float
-    began: float
+    level: int | None = None
+    moment: float = 0.0
+    began: float = 0.0
+
+    async def __aenter__(self) -> Self:
+        await self.throttle.enter(self)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.throttle.leave()
 
     def answered(self, status: int | None, retry_after_seconds: float | None = None) -> None:
         """status: None when there was no answer (timeout, reset)."""
@@ -95,24 +102,26 @@ class Throttle:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump: asyncio.Task[None] | None = None
 
-    @asynccontextmanager
-    async def slot(self, kind: str = "") -> AsyncIterator[Turn]:
-        """Waits until one request may be sent, and holds its place. kind: what requests it is like. Raises
-        TooManyRequests where the gate is closed for longer than anybody waits here.
+    def slot(self, kind: str = "") -> Turn:
+        """kind: what requests it is like."""
+        return Turn(self, kind)
+
+    async def enter(self, turn: Turn) -> None:
+        """Waits until one request may be sent, and holds its place. Raises TooManyRequests where the gate is closed for
+        longer than anybody waits here.
         """
         if not self._asks:
             self._look()
-        moment = 0.0
         if self._asks or self._free() < 1 or self._waiting.anybody:
-            moment = await self._turn()
+            turn.moment = await self._turn()
         else:
             self._under_way += 1
-        try:
-            full = self._under_way >= self.concurrency.allowed
-            yield Turn(self, kind, self.concurrency.level if full else None, moment, self.clock())
-        finally:
-            self._under_way -= 1
-            self._wake()
+        turn.level = self.concurrency.level if self._under_way >= self.concurrency.allowed else None
+        turn.began = self.clock()
+
+    def leave(self) -> None:
+        self._under_way -= 1
+        self._wake()
 
     def observed(self, turn: Turn, status: int | None, retry_after_seconds: float | None = None) -> None:
         """Learns from an answer: how many at a time, and how many a second."""

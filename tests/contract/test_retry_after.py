@@ -19,6 +19,7 @@ from scim.client import ScimClient
 from scim.consequences import consequence_of
 from scim.errors import TooManyRequests
 from scim.transport import Transport, open_wire, timeouts
+from scim.writes import SingleRequests
 from state.rate import Rate
 from tests.support.scripted_target import Answer, Request, ScriptedTarget
 from workers.concurrency import Concurrency
@@ -56,7 +57,7 @@ def test_nothing_is_sent_before_retry_after_is_over_by_any_process(redis_url, tm
             transport = Transport(
                 settings.base_url, wire, timeouts(5), authorization(settings, http), throttle
             )
-            target, refused = ScimClient(transport), 0
+            target, refused = ScimClient(transport, SingleRequests(transport)), 0
 
             async def work() -> None:
                 nonlocal refused
