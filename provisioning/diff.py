@@ -16,6 +16,8 @@ from provisioning.model import Changes, Desired, JsonValue, Link
 from provisioning.paths import member, parse, remove_value, set_value, value_at
 
 DIGEST_BYTES = 6
+# Of the eight: one in 4 million million changes is taken for none, and a link of ten attributes is ten bytes shorter.
+DIGEST_LETTERS = 7
 # Made once: json.dumps with options makes one a call.
 _ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 # Never returned by a target (RFC 7643 4.1.1, returned: never): their absence from an answer says nothing.
@@ -30,7 +32,7 @@ def keyed(parts: str, key: bytes, size: int) -> str:
 
 def digest(value: JsonValue, key: bytes) -> str:
     """The digest of one attribute's value."""
-    return keyed(_ENCODER.encode(value), key, DIGEST_BYTES)
+    return keyed(_ENCODER.encode(value), key, DIGEST_BYTES)[:DIGEST_LETTERS]
 
 
 def digests(desired: Desired, key: bytes) -> dict[str, str]:

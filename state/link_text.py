@@ -1,24 +1,29 @@
 """A link as one line of text, so that a million of them stay small: fields separated by tabs.
 
-scim id, version, fingerprint, active (1/0), layout, a digest for each path of the layout (empty: none), and after those
-path and digest in turns, of paths that the layout does not have. A layout is a list of paths under a short name, kept in
-Redis once (`state.links`). A path is a hash of four letters here; which one that is, the mapping says.
+scim id, version, fingerprint, active (1/0), layout, digests, and after those path and digest in turns, of what has no place
+in the layout. A layout is a list of paths under a short name, kept in Redis once (`state.links`); digests are one after the
+other in its order, seven letters each, or one: `?` is in doubt, `.` is none. A path is a hash of four letters here; which one
+that is, the mapping says.
 
-Links written before there were layouts have path and digest in turns after `active`, and are read as well.
+Links written before there were layouts have path and digest in turns after `active`, of eight letters, and are read as well.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
-from provisioning.model import Link
+from provisioning.diff import DIGEST_LETTERS
+from provisioning.model import DOUBT, Link
 
 # No path's hash begins with it.
 LAYOUT, UNMAPPED = "#", "#"
-_HASH_LENGTH = 4
+_HASH_LENGTH, _NAME_LENGTH = 4, 5
+_NONE = "."
+_DIGEST = re.compile(rf"[{_NONE}{DOUBT}]|.{{{DIGEST_LETTERS}}}")
 
 
 class LinkText:
@@ -31,7 +36,7 @@ class LinkText:
         ordered = sorted({*paths, "active"})
         self._paths = {_short(path): path for path in ordered}
         self.layout_paths = "".join(map(_short, ordered))
-        self.layout = LAYOUT + _hash(self.layout_paths, 6)
+        self.layout = LAYOUT + _hash(self.layout_paths, 6)[:_NAME_LENGTH]
         self._written = dict.fromkeys(ordered).keys()
         self._layouts: dict[str, Sequence[str]] = {self.layout: ordered}
 
@@ -45,23 +50,28 @@ class LinkText:
         known = [link.scim_id, link.version or "", link.fingerprint, "1" if link.active else "0"]
         if not link.digests:
             return "\t".join(known)
-        laid_out = (link.digests.get(path, "") for path in self._written)
-        others = sorted(link.digests.keys() - self._written)
-        pairs = chain.from_iterable((_short(path), link.digests[path]) for path in others)
-        return "\t".join((*known, self.layout, *laid_out, *pairs))
+        others = {path: each for path, each in link.digests.items() if not self._has_place(path, each)}
+        laid_out = "".join(
+            _NONE if path in others else link.digests.get(path, _NONE) for path in self._written
+        )
+        pairs = chain.from_iterable((_short(path), each) for path, each in others.items())
+        return "\t".join((*known, self.layout, laid_out, *pairs))
+
+    def _has_place(self, path: str, digest: str) -> bool:
+        return path in self._written and (digest == DOUBT or len(digest) == DIGEST_LETTERS)
 
     def read(self, text: str) -> Link | None:
-        """None for a layout that is not known."""
+        """None for a layout that is not known, or is another one by the same name."""
         scim_id, version, fingerprint, active, *rest = text.split("\t")
         digests: dict[str, str] = {}
         if rest and rest[0].startswith(LAYOUT):
-            paths = self._layouts.get(rest[0])
-            if paths is None:
+            paths, found = self._layouts.get(rest[0]), _DIGEST.findall(rest[1])
+            if paths is None or len(paths) != len(found):
                 return None
-            found = zip(paths, rest[1:], strict=False)
-            digests = {path: digest for path, digest in found if digest}
-            rest = rest[1 + len(paths) :]
-        digests |= {self._path(short): digest for short, digest in zip(rest[::2], rest[1::2], strict=True)}
+            digests = {path: each for path, each in zip(paths, found, strict=True) if each != _NONE}
+            rest = rest[2:]
+        pairs = zip(rest[::2], rest[1::2], strict=True)
+        digests |= {self._path(short): each[:DIGEST_LETTERS] for short, each in pairs}
         return Link(scim_id, version or None, fingerprint, digests, active == "1")
 
     def read_without_content(self, text: str) -> Link:

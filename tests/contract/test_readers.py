@@ -135,6 +135,13 @@ def test_users_are_read_by_uuid_and_who_is_gone_is_not_in_the_answer(site: Serve
     assert users == {known.uuid: known, TRAP_USERS[5].uuid: TRAP_USERS[5]}
 
 
+def test_users_are_present_or_gone(site: Served) -> None:
+    known, gone = TRAP_USERS[1].uuid, "0b5e55ed-0000-4000-8000-000000000004"
+
+    assert ask(site, lambda reader: reader.present([gone, known, known])) == frozenset({known})
+    assert ask(site, lambda reader: reader.present([])) == frozenset()
+
+
 def test_reading_nobody_gives_nobody(site: Served) -> None:
     assert ask(site, lambda reader: reader.read([])) == {}
 
@@ -230,6 +237,7 @@ def test_verify_says_what_is_read(site: Served) -> None:
 QUESTIONS: dict[str, Callable[[SourceReader], Awaitable[Any]]] = {
     "verify": lambda reader: reader.verify(),
     "read": lambda reader: reader.read([TRAP_USERS[1].uuid]),
+    "present": lambda reader: reader.present(["0b5e55ed-0000-4000-8000-000000000004"]),
     "scan": lambda reader: everything(reader.scan()),
     "ids": lambda reader: everything(reader.ids()),
     "changed_since": lambda reader: reader.changed_since(0),

@@ -36,7 +36,9 @@ class Account:
 
 @dataclass
 class JsonApiSite:
-    """Serves users over real HTTP. requests: (method, path without query, how signed in: basic, session, token, none)."""
+    """Serves users over real HTTP. requests: (method, path without query, how signed in: basic, session, token, none).
+    unlisted: uuids that something in between takes out of listings.
+    """
 
     users: list[SourceUser]
     accounts: list[Account] = field(default_factory=lambda: [Account("reader", "right")])
@@ -44,6 +46,7 @@ class JsonApiSite:
     maintenance: bool = False
     html: bool = False
     json_login: bool = True
+    unlisted: frozenset[str] = frozenset()
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     sessions: dict[str, Account] = field(default_factory=dict)
     tokens: dict[str, Account] = field(default_factory=dict)
@@ -168,6 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
             key=lambda user: [user.values.get(_plain(key), 0) for key in query.get("sort", "uid").split(",")]
         )
         limit = min(int(query.get("page[limit]", CAP)), CAP)
+        rows = [user for user in rows if user.uuid not in self.site.unlisted]
         offset = int(query.get("page[offset]", 0))
         links = {"next": {"href": "..."}} if len(rows) > offset + limit else {}
         wanted = query.get("fields[user--user]")

@@ -12,7 +12,7 @@ from tests.support.valkey import with_redis
 from tests.unit.state.test_link_text import old_text
 
 PATHS = ("userName", "title")
-LINK = Link("id-1", None, "print", {"userName": "aaaaaaaa", "title": "bbbbbbbb"})
+LINK = Link("id-1", None, "print", {"userName": "aaaaaaa", "title": "bbbbbbb"})
 SETTLED = "!settled"
 
 

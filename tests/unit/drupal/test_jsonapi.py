@@ -83,6 +83,7 @@ async def scanned(reader: JsonApiReader) -> list[SourceUser]:
 QUESTIONS = {
     "verify": lambda reader: reader.verify(),
     "read": lambda reader: reader.read([user(1).uuid]),
+    "present": lambda reader: reader.present([user(1).uuid]),
     "scan": scanned,
     "changed_since": lambda reader: reader.changed_since(0),
     "search": lambda reader: reader.search("user1"),
@@ -159,6 +160,26 @@ def test_absent_users_are_gone_only_after_the_identity_was_proven_again(site, as
         before = sum(path == "/jsonapi" for _, path, _ in site.requests)
         assert await reader.read(["0b000000-0000-4000-8000-999999999999"]) == {}
         assert sum(path == "/jsonapi" for _, path, _ in site.requests) == before + 1
+
+    ask(body)
+
+
+@pytest.mark.parametrize("question", ["read", "present"])
+def test_a_listing_that_leaves_out_somebody_makes_nobody_gone(site, ask, question):
+    site.unlisted = frozenset({user(2).uuid})
+    with pytest.raises(SourceUnreadable, match="leaves out"):
+        ask(lambda reader: getattr(reader, question)([user(1).uuid, user(2).uuid]))
+
+
+def test_who_is_present_is_asked_for_in_pages_without_being_read_whole(site, ask):
+    async def body(reader):
+        await reader.verify()
+        before = len(site.requests)
+        asked = [user(uid).uuid for uid in range(1, 121)]
+        gone = "0b000000-0000-4000-8000-999999999999"
+        assert await reader.present([*asked, gone]) == frozenset(asked)
+        # Three pages, who we are, and the one who is gone by the address of its own.
+        assert len(site.requests) == before + 5
 
     ask(body)
 

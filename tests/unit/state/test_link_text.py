@@ -8,23 +8,24 @@ from dataclasses import replace
 
 import pytest
 
-from provisioning.model import DOUBT, Link
+from provisioning.diff import digests
+from provisioning.model import DOUBT, Desired, Link
 from state.link_text import LinkText
 
 MAIL = 'emails[type eq "work"].value'
 PATHS = ("userName", "externalId", MAIL, "title")
-LINK = Link("id-1", 'W/"1"', "print", {"userName": "aaaaaaaa", MAIL: "bbbbbbbb", "active": "cccccccc"}, True)
+LINK = Link("id-1", 'W/"1"', "print", {"userName": "aaaaaaa", MAIL: "b-_bbbb", "active": "ccccccc"}, True)
 
 
 def old_text(link: Link) -> str:
-    """As links were written before there were layouts."""
+    """As links were written before there were layouts, when digests had eight letters."""
 
     def short(path: str) -> str:
         return base64.urlsafe_b64encode(hashlib.blake2b(path.encode(), digest_size=3).digest()).decode()
 
     parts = [link.scim_id, link.version or "", link.fingerprint, "1" if link.active else "0"]
     for path, digest in link.digests.items():
-        parts += [short(path), digest]
+        parts += [short(path), digest if digest == DOUBT else f"{digest:x<8}"]
     return "\t".join(parts)
 
 
@@ -47,11 +48,25 @@ def test_a_link_is_read_as_it_was_written_now_or_before_there_were_layouts(link)
     assert text.read(old_text(link)) == link
 
 
-def test_ten_attributes_take_half_of_what_paths_and_digests_in_turns_took():
+def test_a_link_of_ten_attributes_stays_below_the_next_size_that_is_allocated():
     paths = [f"attribute{number}" for number in range(9)]
-    link = Link("", None, "", dict.fromkeys([*paths, "active"], "aaaaaaaa"))
+    key, desired = b"k" * 32, Desired(dict.fromkeys([*paths, "active"], "value"))
+    link = Link("0f000000-0000-4000-8000-000000000001", None, "fingerprint1", digests(desired, key))
 
-    assert len(LinkText(paths).write(link)) < 0.75 * len(old_text(link))
+    text = LinkText(paths).write(link)
+
+    assert len(text) <= 132
+    assert LinkText(paths).read(text) == link
+
+
+def test_a_digest_that_has_no_place_in_the_layout_is_kept_all_the_same():
+    link = replace(LINK, digests={"userName": "aaaaaaa", "title": ".", "locale": "ddddddd"})
+
+    read = LinkText((*PATHS, "locale")).read(LinkText((*PATHS, "locale")).write(link))
+
+    assert read == link
+    without = LinkText(PATHS)
+    assert without.read(without.write(link)).digests.keys() > {"userName", "title"}
 
 
 def test_a_layout_is_read_by_whoever_has_another_mapping_once_it_has_learned_of_it():
@@ -64,8 +79,8 @@ def test_a_layout_is_read_by_whoever_has_another_mapping_once_it_has_learned_of_
     link = after.read(text)
     assert link is not None
     assert {path: digest for path, digest in link.digests.items() if path in LINK.digests} == {
-        "userName": "aaaaaaaa",
-        "active": "cccccccc",
+        "userName": "aaaaaaa",
+        "active": "ccccccc",
     }
 
 
