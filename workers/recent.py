@@ -17,6 +17,8 @@ class Recent:
 
     def add(self) -> None:
         now = self._clock()
+        if not self._before and not self._count:
+            self._since = self._turned = now
         if now - self._turned > SPAN_SECONDS:
             quiet = now - self._turned > 2 * SPAN_SECONDS
             self._before = 0 if quiet else self._count
