@@ -6,6 +6,7 @@ whole raises: a listing that ends early would make people look as if they had le
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ LARGE_PAGE = 1000
 FRUITLESS_PAGES = 5
 LONGEST_ID = 2_000
 LONGEST_NUMBER = 18
+# Half a character, or the end of a field of a link.
+_NO_WORD = re.compile("[\ud800-\udfff\t]")
 _CURSOR_LOST = frozenset({"invalidCursor", "expiredCursor"})
 
 
@@ -52,7 +55,7 @@ def _word(value: Any) -> str:
     is a page long.
     """
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    return text if len(text) <= LONGEST_ID and text.isprintable() else ""
+    return text if len(text) <= LONGEST_ID and not _NO_WORD.search(text) else ""
 
 
 @dataclass

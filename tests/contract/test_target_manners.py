@@ -237,6 +237,14 @@ def test_no_match_has_many_forms(use, answer):
     assert use(no_discovery(lambda _: answer), body)[0] == []
 
 
+@pytest.mark.parametrize("scim_id", ["a\tb", "half \ud800", "x" * 2001, "..", True, {}, None], ids=repr)
+def test_an_account_whose_id_could_not_be_kept_or_asked_for_is_none(use, scim_id):
+    async def body(target):
+        return await target.find("externalId", "x-1")
+
+    assert use(no_discovery(lambda _: listing({**ANNA, "id": scim_id})), body)[0] == []
+
+
 @pytest.mark.parametrize("how", ["ignores", "rejects"])
 def test_a_filter_that_cannot_be_believed_is_replaced_by_the_listing_and_remembered(use, how):
     others = [{"id": str(number), "userName": f"user{number}"} for number in range(30)]

@@ -32,6 +32,12 @@ class Answer:
     silent: bool = False
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # Of five, connections made at once are tried again a second later, and requests arrive long after they were sent.
+    request_queue_size = 128
+
+
 @dataclass
 class ScriptedTarget:
     """answer: asked for each request. requests: all that came."""
@@ -46,8 +52,7 @@ class ScriptedTarget:
             pass
 
         Handler.script = script
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
