@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import traceback
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import PurePath
 from typing import Any, TextIO
 
@@ -52,11 +54,12 @@ def configure(stream: TextIO, *, json: bool | None = None, quiet: bool = False) 
         _shown,
     ]
     renderer: Any = _console() if (stream.isatty() if json is None else not json) else _json_line
+    _Lines.stream = stream
     # Our own lines go straight to the stream: a line a user, and logging's records cost several times as much.
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=_Lines,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(stream)
@@ -75,6 +78,24 @@ def configure(stream: TextIO, *, json: bool | None = None, quiet: bool = False) 
 
 def get_logger() -> Any:
     return structlog.get_logger()
+
+
+class _Lines:
+    """Writes to the stream that was configured last. As with logging's own handlers, a line that cannot be written (whoever
+    read them is gone) fails nobody's work.
+    """
+
+    stream: TextIO = sys.stderr
+    _lock = threading.Lock()
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def msg(self, line: str) -> None:
+        with self._lock, suppress(OSError, ValueError):
+            self.stream.write(line + "\n")
+            self.stream.flush()
+
+    debug = info = warning = error = critical = msg
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):

@@ -70,3 +70,18 @@ def test_the_code_emits_no_other_event():
     emitted = set(re.findall(r'log\.(?:info|warning|error|exception)\(\s*"(\w+)"', source))
     assert emitted
     assert emitted <= EVENTS
+
+
+def test_a_line_that_cannot_be_written_fails_nobodys_work():
+    gone = io.StringIO()
+    configure(gone, json=True)
+    log = get_logger()
+    log.info("user_provisioned")
+    assert "user_provisioned" in gone.getvalue()
+    gone.close()
+    log.info("user_provisioned")
+    # A logger that was used before follows to where lines go now.
+    here = io.StringIO()
+    configure(here, json=True)
+    log.info("user_skipped")
+    assert "user_skipped" in here.getvalue()
