@@ -16,7 +16,8 @@ from itertools import product
 from pathlib import Path
 
 from bench.figures import Figures, Goal, Once
-from bench.place import endpoint, make_site, place, requests_in
+from bench.place import endpoint, place, requests_in
+from bench.site import make_large_site
 
 RATES, WORKERS = (25, 100), (1, 4)
 CELLS = tuple(product(RATES, WORKERS))
@@ -39,7 +40,7 @@ def measuring(folder: Path, quick: bool) -> Iterator[Once]:
     sites = {rate: f"sqlite:///{folder / f'{rate}.sqlite'}" for rate in RATES}
     for rate, site in sites.items():
         # More than can be sent meanwhile, at one request each.
-        make_site(site, round(rate * seconds * 1.1)).close()
+        make_large_site(site, round(rate * seconds * 1.1)).close()
 
     def cell(rate: int, workers: int) -> Figures:
         with tempfile.TemporaryDirectory(dir=folder) as name:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.figures import Figures, Goal, Once
-from bench.place import endpoint, make_site, place, requests_in
+from bench.place import endpoint, place, requests_in
+from bench.site import make_large_site
 
 LATENCY, AT_ONCE, MOST = 0.05, 20, 64
 FIXED = (10, 16, 20, 24, 32, 64)
@@ -33,7 +34,7 @@ GOALS = (
 @contextmanager
 def measuring(folder: Path, quick: bool) -> Iterator[Once]:
     site = f"sqlite:///{folder / 'site.sqlite'}"
-    make_site(site, 500 if quick else 2_500).close()
+    make_large_site(site, 501 if quick else 2_501).close()
 
     def rate(concurrency: int, boot: str) -> float:
         with tempfile.TemporaryDirectory(dir=folder) as name:

@@ -16,7 +16,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from bench.figures import Figures, Goal, Once
-from bench.place import Place, asked, endpoint, make_site, place
+from bench.place import Place, asked, endpoint, place
+from bench.site import make_large_site
 from cli.demo.site import DrupalSite
 
 USERS = 200
@@ -35,7 +36,7 @@ GOALS = (
 def measuring(folder: Path, quick: bool) -> Iterator[Once]:
     """The processes stay for all runs: what is measured is their daily life."""
     url = f"sqlite:///{folder / 'site.sqlite'}"
-    site = make_site(url, USERS)
+    site = make_large_site(url, USERS + 1)
     with endpoint() as base_url, place(folder / "place", base_url, url, poll_seconds=POLL_SECONDS) as made:
         made.start_worker("bulk")
         made.start_worker("interactive")

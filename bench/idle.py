@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.figures import Figures, Goal, Once
-from bench.place import Place, endpoint, make_site, place
+from bench.place import Place, endpoint, place
+from bench.site import make_large_site
 
 GOALS = (
     Goal("8", "idle, all processes together", "core", "idle", "one core", at_most=0.01),
@@ -33,7 +34,7 @@ STARTS = 10
 def measuring(folder: Path, quick: bool) -> Iterator[Once]:
     seconds = 10 if quick else 60
     site = f"sqlite:///{folder / 'site.sqlite'}"
-    make_site(site, USERS).close()
+    make_large_site(site, USERS + 1).close()
     with endpoint() as url, place(folder, url, site, poll_seconds=POLL_SECONDS) as made:
         made.start_command("up")
         made.wait_for_workers(2)

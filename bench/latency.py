@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.figures import Figures, Goal, Once
-from bench.place import endpoint, make_site, place, requests_in
+from bench.place import endpoint, place, requests_in
+from bench.site import make_large_site
 
 LATENCY = 0.1
 # How many at once, and how many users: some twenty seconds of requests each.
@@ -25,7 +26,7 @@ GOALS = tuple(
 def measuring(folder: Path, quick: bool) -> Iterator[Once]:
     sites = {each: f"sqlite:///{folder / f'{each}.sqlite'}" for each in USERS}
     for each, users in USERS.items():
-        make_site(sites[each], users // 4 if quick else users).close()
+        make_large_site(sites[each], (users // 4 if quick else users) + 1).close()
 
     def once() -> Figures:
         figures: dict[str, float] = {}

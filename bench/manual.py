@@ -18,7 +18,8 @@ from typing import Any
 import structlog
 
 from bench.figures import Figures, Goal, Once
-from bench.place import Place, endpoint, make_site, place
+from bench.place import Place, endpoint, place
+from bench.site import make_large_site
 from config.loading import load
 from producers.manual import submit
 from producers.opened import opened
@@ -41,7 +42,7 @@ TIMEOUT = 60
 def measuring(folder: Path, quick: bool) -> Iterator[Once]:
     users = 5_000 if quick else 100_000
     site = f"sqlite:///{folder / 'site.sqlite'}"
-    made = make_site(site, users)
+    made = make_large_site(site, users + 1)
     everybody = [user.uuid for user in made.users() if user.uid > 1]
     made.close()
     os.environ["BENCH_TOKEN"] = "bench"

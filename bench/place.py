@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from cli.demo.rows import Person
-from cli.demo.site import DrupalSite
 from cli.running import worker_command
 
 ROOT = Path(__file__).parents[1]
@@ -73,13 +72,6 @@ def someone(number: int, department: str = "Research") -> Person:
         None,
         ("editor",),
     )
-
-
-def make_site(url: str, users: int) -> DrupalSite:
-    """A site of so many users; the administrator is one more."""
-    site = DrupalSite.create(url)
-    site.add_people(map(someone, range(1, users + 1)))
-    return site
 
 
 @contextmanager

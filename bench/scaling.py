@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.figures import Figures, Goal, Once
-from bench.place import endpoint, make_site, place, requests_in
+from bench.place import endpoint, place, requests_in
+from bench.site import make_large_site
 
 LATENCY, CONCURRENCY = 0.05, 8
 GOALS = (
@@ -22,7 +23,7 @@ GOALS = (
 @contextmanager
 def measuring(folder: Path, quick: bool) -> Iterator[Once]:
     site = f"sqlite:///{folder / 'site.sqlite'}"
-    make_site(site, 600 if quick else 4_000).close()
+    make_large_site(site, 601 if quick else 4_001).close()
 
     def once() -> Figures:
         figures: dict[str, float] = {}

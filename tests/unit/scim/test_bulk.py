@@ -443,9 +443,12 @@ class Turnstile:
     def answered(self, status: int | None, retry_after_seconds: float | None = None) -> None: ...
 
 
-def known(target: Any) -> Any:
+async def known(target: Any, turnstile: Turnstile) -> None:
     """So that the only request that waits for its turn is the Bulk request."""
-    return target.features()
+    turnstile.open.set()
+    await target.features()
+    turnstile.open.clear()
+    turnstile.wanted.clear()
 
 
 @pytest.mark.parametrize("turn_first", [False, True])
@@ -454,10 +457,7 @@ def test_who_is_cancelled_while_waiting_leaves_and_nothing_of_theirs_is_sent(tur
     turnstile = Turnstile()
 
     async def body(target):
-        turnstile.open.set()
-        await known(target)
-        turnstile.open.clear()
-        turnstile.wanted.clear()
+        await known(target, turnstile)
         tasks = [asyncio.create_task(target.create({"userName": name})) for name in names(6)]
         await turnstile.wanted.wait()
         if turn_first:
@@ -477,10 +477,7 @@ def test_when_everybody_has_left_nothing_is_sent():
     turnstile = Turnstile()
 
     async def body(target):
-        turnstile.open.set()
-        await known(target)
-        turnstile.open.clear()
-        turnstile.wanted.clear()
+        await known(target, turnstile)
         tasks = [asyncio.create_task(target.create({"userName": name})) for name in names(3)]
         await turnstile.wanted.wait()
         for task in tasks:
@@ -519,9 +516,7 @@ def test_a_target_that_is_closed_leaves_nobody_waiting():
     turnstile = Turnstile()
 
     async def body(target):
-        turnstile.open.set()
-        await known(target)
-        turnstile.open.clear()
+        await known(target, turnstile)
         tasks = [asyncio.create_task(target.create({"userName": name})) for name in names(3)]
         await asyncio.sleep(0.05)
         await target.close()
@@ -559,10 +554,7 @@ def test_a_lease_lost_while_waiting_for_the_turn_sends_nothing_of_that_user():
             LEASE.set(lease)
             return await target.create({"userName": name})
 
-        turnstile.open.set()
-        await known(target)
-        turnstile.open.clear()
-        turnstile.wanted.clear()
+        await known(target, turnstile)
         tasks = [asyncio.create_task(one(*each)) for each in zip(names(4), leases, strict=True)]
         await turnstile.wanted.wait()
         leases[1].held = False
