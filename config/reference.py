@@ -42,7 +42,8 @@ _SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("[targets.NAME.mapping]", "SCIM path = expression, or a table of these:", MappedValue),
     (
         "[targets.NAME.leavers]",
-        "deactivate, delete or keep the account of a user who leaves.",
+        "deactivate, delete or keep the account of a user who leaves. The attributes that a deactivated account is "
+        "matched by still follow the user, so that a name given up in Drupal is free for the next.",
         LeaverSettings,
     ),
     (

@@ -8,10 +8,20 @@ from dataclasses import dataclass, replace
 from config.settings import SWITCHABLE, OperationName
 from provisioning import operations as op
 from provisioning.diff import not_kept
-from provisioning.errors import Transient
+from provisioning.errors import Conflict, Permanent, Transient
 from provisioning.linking import Linking, taken
 from provisioning.mapping import new_resource
-from provisioning.model import Changes, Desired, Job, OutcomeName, RemoteUser, Removal, Result, Source
+from provisioning.model import (
+    Changes,
+    Desired,
+    Job,
+    OutcomeName,
+    Presence,
+    RemoteUser,
+    Removal,
+    Result,
+    Source,
+)
 from provisioning.ports import Lease, Ports, Withheld
 from provisioning.reporting import Reporter
 
@@ -128,6 +138,9 @@ class Applying:
 
     async def _send(self, operation: op.Update, changes: Changes, kept: Sequence[str] = ()) -> str:
         """kept: attributes that stay on the account though the user has no value any more."""
+        if self.source.presence is not Presence.ACTIVE:
+            await self._send_leaver(operation, changes)
+            return ""
         await self.linking.doubt(changes.names)
         self._still_ours()
         answer = await self.ports.target.update(
@@ -159,12 +172,34 @@ class Applying:
             return self.reporter.report(name, OutcomeName.DONE, scim_id=operation.scim_id)
         if operation.adopted is not None:
             await self.linking.claim(operation.adopted)
-        changes = Changes(set={"active": False})
+        changes = await self._deactivate(operation)
+        return self.reporter.report(name, OutcomeName.DONE, scim_id=operation.scim_id, changes=changes.names)
+
+    async def _deactivate(self, operation: op.Deactivate) -> Changes:
+        """A name that is refused keeps nobody's account active: the deactivation is sent again without it."""
+        bare = Changes({"active": False})
+        if operation.names and OperationName.UPDATE in self.reporter.allowed():
+            named = Changes({**bare.set, **operation.names.set}, added=operation.names.added)
+            try:
+                await self._send_leaver(operation, named)
+            except (Conflict, Permanent, Transient):
+                await self._send_leaver(operation, bare, unfinished=True)
+                return bare
+            return named
+        await self._send_leaver(operation, bare, unfinished=bool(operation.names))
+        return bare
+
+    async def _send_leaver(
+        self, operation: op.Deactivate | op.Update, changes: Changes, *, unfinished: bool = False
+    ) -> None:
+        """unfinished: more than this differs, so the next full sync has to look again."""
         await self.linking.doubt(changes.names)
         self._still_ours()
-        answer = await self.ports.target.update(operation.scim_id, changes, None, operation.version)
-        await self.linking.remember(operation.scim_id, answer.version if answer else None, active=False)
-        return self.reporter.report(name, OutcomeName.DONE, scim_id=operation.scim_id, changes=changes.names)
+        answer = await self.ports.target.update(
+            operation.scim_id, changes, self.source.desired, operation.version
+        )
+        version = answer.version if answer else None
+        await self.linking.remember_left(operation.scim_id, version, changes.set, unfinished=unfinished)
 
     async def _note_rewritten(self, sent: Mapping[str, object], answer: RemoteUser | None) -> str:
         names = not_kept(sent, answer.resource) if answer else ()

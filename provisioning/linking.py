@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from provisioning.diff import digest, digests
 from provisioning.errors import Permanent, ProvisioningError, Transient
-from provisioning.model import Link, Presence, RemoteUser, Source
+from provisioning.model import JsonValue, Link, Presence, RemoteUser, Source
 from provisioning.ports import Links
 
 _NO_ACCOUNT = Link(scim_id="", version=None, fingerprint="", digests={}, active=False)
@@ -64,6 +64,16 @@ class Linking:
         before = self.link.digests if self.link else {}
         left = {path: before[path] for path in kept if path in before}
         await self._put(Link(scim_id, version, "", {**self._digests(active=True), **left}, active=True))
+
+    async def remember_left(
+        self, scim_id: str, version: str | None, sent: Mapping[str, JsonValue], *, unfinished: bool
+    ) -> None:
+        """Of a leaver's account, deactivated. unfinished: not yet all as it should be."""
+        left = self._digests(active=False)
+        # Where nothing is known of the account, knowing a part would pass for knowing it all.
+        now = {**left, **{path: digest(value, self._key) for path, value in sent.items()}} if left else {}
+        fingerprint = "" if unfinished else self._source.fingerprint
+        await self._put(Link(scim_id, version, fingerprint, now, active=False))
 
     async def remember_made(self, account: RemoteUser) -> bool:
         """Of an account just made. False, and nothing written, when it cannot be this user's."""

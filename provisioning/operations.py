@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from config.settings import OperationName
 from provisioning.model import Changes, RemoteUser
@@ -32,11 +32,12 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Deactivate:
-    """Set active to false and touch nothing else."""
+    """Set active to false. names: matching attributes that have changed as well, sent along if they can be."""
 
     scim_id: str
     version: str | None
     adopted: RemoteUser | None = None
+    names: Changes = field(default_factory=Changes)
 
 
 @dataclass(frozen=True, slots=True)

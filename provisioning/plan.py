@@ -154,17 +154,12 @@ def _adopt(
 def _unqualified(
     source: Source, link: Link | None, found: Sequence[Candidate] | None, policy: Policy
 ) -> Decision:
-    leaver = policy.leaver(source.presence)
-
     # Looked for before, and rightly without an account.
     if link is not None and not link.has_account and not link.in_doubt:
         return Nothing("no account, and none is due")
 
     if link is not None and link.has_account:
-        account = found[0].account if found else None
-        active = account.active if account else link.active
-        version = account.version if account else link.version
-        return _leave(link.scim_id, version, active, leaver, adopted=None)
+        return _leave(source, link, found[0].account if found else None, policy)
 
     # Links may have been lost, or the answer to a create: an account that carries this user's externalId is still ours. Any other match is
     # not: a name alone never deactivates or deletes anybody.
@@ -178,19 +173,35 @@ def _unqualified(
         return Nothing("no account, and none is due")
     if len(ours) > 1:
         return Refuse(f"{len(ours)} accounts on the target carry this user's externalId; remove all but one")
-    return _leave(ours[0].scim_id, ours[0].version, ours[0].active, leaver, adopted=ours[0])
+    return _leave(source, None, ours[0], policy)
 
 
-def _leave(
-    scim_id: str, version: str | None, active: bool, leaver: LeaverPolicy, *, adopted: RemoteUser | None
-) -> Decision:
+def _leave(source: Source, link: Link | None, account: RemoteUser | None, policy: Policy) -> Decision:
+    """account: as read now, or as found by matching when there is no link."""
+    known = account or link
+    assert known is not None, "only an account that is there is left"
+    leaver = policy.leaver(source.presence)
+    adopted = account if link is None or not link.has_account else None
     if leaver is LeaverPolicy.KEEP:
         return LinkOnly(adopted) if adopted else Nothing("leavers of this kind keep their account")
     if leaver is LeaverPolicy.DELETE:
-        return Delete(scim_id)
-    if active:
-        return Deactivate(scim_id, version, adopted)
+        return Delete(known.scim_id)
+
+    # A name that a blocked user has given up is free in Drupal: their account must not keep it from the next one.
+    names = _changed_names(source, link, account, policy)
+    if known.active:
+        return Deactivate(known.scim_id, known.version, adopted, names)
+    if names:
+        return Update(known.scim_id, known.version, names, adopted)
     return LinkOnly(adopted) if adopted else Nothing("the account is deactivated already")
+
+
+def _changed_names(source: Source, link: Link | None, account: RemoteUser | None, policy: Policy) -> Changes:
+    if source.desired is None:
+        return Changes()
+    changes = _changes(source.desired, link, account, policy)
+    names = {path: value for path, value in changes.set.items() if path in policy.matching}
+    return Changes(names, added=changes.added & names.keys())
 
 
 def claimed_id(source: Source, policy: Policy) -> str | None:

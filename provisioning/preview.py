@@ -67,8 +67,8 @@ def _changes(decision: op.Decision, attributes: Mapping[str, Any]) -> tuple[str,
             return changes.names
         case op.Create():
             return tuple(attributes)
-        case op.Deactivate():
-            return ("active",)
+        case op.Deactivate(names=names):
+            return ("active", *names.names)
         case _:
             return ()
 

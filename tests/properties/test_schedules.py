@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ from provisioning.mapping import compile_target
 from provisioning.model import OutcomeName
 from provisioning.ports import Ports
 from provisioning.reconcile import Reconciler
+from state.entries import DeadLetter
 from state.ledger import Ledger
 from state.links import LinkStore
 from tests.support.fakes import FakeGuard, FakeRewritten, FakeSite, FakeTarget, down, lost_answer
@@ -80,6 +82,7 @@ class World:
         self.reconciler = Reconciler(target_settings, compiled, b"k" * 32, ports, random=lambda: 0.0)
         self.under_way: dict[str, int] = {}
         self.most_at_once = 0
+        self.failed: Sequence[DeadLetter] = ()
 
     def faults(self, *, on: bool) -> None:
         def maybe(error: Any, share: float) -> Any:
@@ -136,11 +139,12 @@ class World:
             await self.work(f"last-{turn}")
             counts = await self.ledger.counts()
             if not counts.pending and not counts.running:
-                failed = await self.ledger.dead_letters()
-                if not failed:
+                self.failed = await self.ledger.dead_letters()
+                if not self.failed:
                     return
-                await self.ledger.retry([letter.user for letter in failed])
+                await self.ledger.retry([letter.user for letter in self.failed])
             await asyncio.sleep(LEASE_SECONDS / 4)
+        raise AssertionError(f"never came to rest: {[letter.detail for letter in self.failed]}")
 
     def check(self, deleted: str) -> None:
         accounts = list(self.target.accounts.values())
