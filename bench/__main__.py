@@ -13,7 +13,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -30,8 +30,10 @@ LIBRARIES = ("dramatiq", "httpx", "httpx-aiohttp", "aiohttp", "redis", "sqlalche
 TRIED = ROOT / "bench" / "tried.md"
 
 
-def measure(names: Sequence[str], runs: int, quick: bool) -> Mapping[str, list[Figures]]:
-    """All of them in turn, and that so many times over: what the machine does meanwhile falls on each alike."""
+def measure(names: Sequence[str], runs: int, quick: bool) -> Iterator[Mapping[str, list[Figures]]]:
+    """All of them in turn, and that so many times over: what the machine does meanwhile falls on each alike. Yields what
+    was found so far after each time.
+    """
     found: dict[str, list[Figures]] = {name: [] for name in names}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -47,7 +49,7 @@ def measure(names: Sequence[str], runs: int, quick: bool) -> Mapping[str, list[F
                 found[name].append(once())
                 took = time.perf_counter() - began
                 print(f"run {number + 1} of {runs}, {name}: {took:.0f} s {dict(found[name][-1])}", flush=True)
-    return found
+            yield found
 
 
 def module(name: str) -> Measurement:
@@ -81,9 +83,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="small numbers, to see that it works")
     asked = parser.parse_args()
-    text = report(measure(asked.names or MEASUREMENTS, asked.runs, asked.quick), asked.runs)
-    if not asked.names and not asked.quick:
-        (ROOT / "bench" / "RESULTS.md").write_text(text, encoding="utf-8")
+    text = ""
+    for number, found in enumerate(measure(asked.names or MEASUREMENTS, asked.runs, asked.quick), 1):
+        text = report(found, number)
+        if not asked.names and not asked.quick:
+            # It takes long: what is there is kept if a later run fails.
+            (ROOT / "bench" / "RESULTS.md").write_text(text, encoding="utf-8")
     print(text)
 
 

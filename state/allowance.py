@@ -25,6 +25,8 @@ LEVEL_SECONDS, LONGEST_LEVEL_SECONDS, SELDOM_REQUESTS = 1.8, 90.0, 50
 LONGEST_SECONDS = 600.0
 # What the search found is rough. A rate that is too high is put right in seconds, one that is too low only as the curve rises.
 AT_FIRST = 1.1
+# It is put to the test so soon: on a busy machine it can be half of the truth. Never sooner than a 429 makes wait.
+FIRST_LEVEL_SECONDS = 4.0
 # A 429 in that part of the curve, where it is as good as level, says that the burst was held for too small.
 EARLY = 16
 # What was found twice is asked about half as often.
@@ -101,7 +103,10 @@ def found(emptied: Emptied) -> Allowance:
     if not emptied.level_seconds:
         per_second = min(most, per_second * AT_FIRST)
     allowance = _allowance(per_second, doubt, burst)
-    if emptied.level_seconds and abs(per_second / emptied.per_second - 1) < CONFIRMED:
+    if not emptied.level_seconds:
+        soon = max(FIRST_LEVEL_SECONDS, emptied.paused, SELDOM_REQUESTS / per_second)
+        return replace(allowance, level_seconds=min(allowance.level_seconds, soon))
+    if abs(per_second / emptied.per_second - 1) < CONFIRMED:
         level_seconds = min(2 * emptied.level_seconds, LONGEST_CONFIRMED_SECONDS)
         return replace(allowance, level_seconds=max(allowance.level_seconds, level_seconds))
     return allowance

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -52,6 +52,7 @@ class Run:
 
     target: Bucket | Window
     wait: Callable[[float], float] = lambda now: 1.0
+    learn: Callable[[Emptied], Allowance] = found
     through: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
     found: list[Allowance] = field(default_factory=list)
@@ -76,7 +77,7 @@ class Run:
             pace = self._pace(after)
             began = self.found[-1].per_second if self.found else self.least
             emptied = Emptied(sent, after, opened - now, burst, within, pace, after, level, began)
-            self.found.append(found(emptied))
+            self.found.append(self.learn(emptied))
             burst, within = self.found[-1].burst, 0.0
             now = opened + after
 
@@ -139,6 +140,20 @@ def test_a_burst_held_for_too_small_or_too_large_is_noticed(times):
     run.found.append(allowance)
     run.until(600)
     assert run.rate(400, 600) > 90
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.85])
+def test_a_search_that_ended_too_low_is_put_right_within_seconds(share):
+    def too_low(emptied: Emptied) -> Allowance:
+        allowance = found(emptied)
+        return (
+            allowance
+            if emptied.level_seconds
+            else replace(allowance, per_second=share * allowance.per_second)
+        )
+
+    run = Run(Bucket(lambda now: 25, 6.25), learn=too_low).until(180)
+    assert run.rate(10, 180) > 0.97 * 25
 
 
 def test_a_second_429_at_once_gives_a_rate_all_the_same():
