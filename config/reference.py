@@ -42,8 +42,7 @@ _SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("[targets.NAME.mapping]", "SCIM path = expression, or a table of these:", MappedValue),
     (
         "[targets.NAME.leavers]",
-        "deactivate, delete or keep the account of a user who leaves. The attributes that a deactivated account is "
-        "matched by still follow the user, so that a name given up in Drupal is free for the next.",
+        "What becomes of the account of a user who leaves. The name of a deactivated one still follows its user.",
         LeaverSettings,
     ),
     (
