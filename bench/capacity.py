@@ -14,7 +14,7 @@ from bench.place import endpoint, place, requests_in
 from bench.site import make_large_site
 
 LATENCY, AT_ONCE, MOST = 0.05, 20, 64
-FIXED = (10, 16, 20, 24, 32, 64)
+FIXED = (16, 20, 24, 32, 64)
 GOALS = (
     Goal(
         "4",
