@@ -25,7 +25,7 @@ from state.embedded import EmbeddedServer, socket_path
 from tests.support.databases import fresh_database
 
 TOKEN = "e2e-token"
-WAIT_SECONDS = 25
+WAIT_SECONDS = 60
 
 MAPPING = """
 [targets.{name}.mapping]
@@ -111,7 +111,9 @@ class Pipeline:
 
     def http(self, method: str, target: str, path: str, **options: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/scim+json"}
-        answer = httpx.request(method, self.address(target) + path, headers=headers, **options)
+        answer = httpx.request(
+            method, self.address(target) + path, headers=headers, timeout=WAIT_SECONDS, **options
+        )
         assert answer.status_code < 300, answer.text
         return answer
 
