@@ -63,7 +63,7 @@ def report(found: Mapping[str, list[Figures]], runs: int) -> str:
         [
             "# Measured",
             "",
-            f"`make bench`: medians of {runs} runs (smallest to largest), ours and what stands beside it in turns.",
+            f"`make bench`: medians of {runs} run{'s' if runs > 1 else ''} (smallest to largest), ours and what stands beside it in turns.",
             f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; {libraries}.",
             "",
             "| goal | what | scimpipe | beside it | ratio | wanted | |",
