@@ -14,8 +14,8 @@ from bench.place import endpoint, place, requests_in
 from bench.site import make_large_site
 
 LATENCY = 0.1
-# How many at once, and how many users: some twelve seconds of requests each.
-USERS = {32: 4_000, 128: 16_000}
+# How many at once, and how many users: fifteen to twenty seconds of requests each.
+USERS = {32: 6_000, 128: 20_000}
 GOALS = tuple(
     Goal("4", f"100 ms latency, concurrency {each}", "s", f"took{each}", f"ideal{each}", at_most=1.15)
     for each in USERS
