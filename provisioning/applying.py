@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from config.settings import SWITCHABLE, OperationName
@@ -138,17 +139,12 @@ class Applying:
 
     async def _send(self, operation: op.Update, changes: Changes, kept: Sequence[str] = ()) -> str:
         """kept: attributes that stay on the account though the user has no value any more."""
-        if self.source.presence is not Presence.ACTIVE:
-            await self._send_leaver(operation, changes)
-            return ""
-        await self.linking.doubt(changes.names)
-        self._still_ours()
-        answer = await self.ports.target.update(
-            operation.scim_id, changes, self._desired(), operation.version
-        )
+        answer = await self._request(operation, changes)
         detail = await self._note_rewritten(changes.set, answer)
         version = answer.version if answer else None
-        if kept:
+        if self.source.presence is not Presence.ACTIVE:
+            await self.linking.remember_left(operation.scim_id, version, changes.set)
+        elif kept:
             await self.linking.remember_part(operation.scim_id, version, kept)
         else:
             await self.linking.remember(operation.scim_id, version, active=True)
@@ -176,30 +172,29 @@ class Applying:
         return self.reporter.report(name, OutcomeName.DONE, scim_id=operation.scim_id, changes=changes.names)
 
     async def _deactivate(self, operation: op.Deactivate) -> Changes:
-        """A name that is refused keeps nobody's account active: the deactivation is sent again without it."""
+        """What was sent. A name that is refused keeps nobody's account active: it is sent again without."""
         bare = Changes({"active": False})
         if operation.names and OperationName.UPDATE in self.reporter.allowed():
             named = Changes({**bare.set, **operation.names.set}, added=operation.names.added)
-            try:
-                await self._send_leaver(operation, named)
-            except (Conflict, Permanent, Transient):
-                await self._send_leaver(operation, bare, unfinished=True)
-                return bare
-            return named
-        await self._send_leaver(operation, bare, unfinished=bool(operation.names))
+            with suppress(Conflict, Permanent, Transient):
+                await self._send_deactivation(operation, named)
+                return named
+        await self._send_deactivation(operation, bare, unfinished=bool(operation.names))
         return bare
 
-    async def _send_leaver(
-        self, operation: op.Deactivate | op.Update, changes: Changes, *, unfinished: bool = False
+    async def _send_deactivation(
+        self, operation: op.Deactivate, changes: Changes, *, unfinished: bool = False
     ) -> None:
-        """unfinished: more than this differs, so the next full sync has to look again."""
-        await self.linking.doubt(changes.names)
-        self._still_ours()
-        answer = await self.ports.target.update(
-            operation.scim_id, changes, self.source.desired, operation.version
-        )
+        answer = await self._request(operation, changes)
         version = answer.version if answer else None
         await self.linking.remember_left(operation.scim_id, version, changes.set, unfinished=unfinished)
+
+    async def _request(self, operation: op.Update | op.Deactivate, changes: Changes) -> RemoteUser | None:
+        await self.linking.doubt(changes.names)
+        self._still_ours()
+        return await self.ports.target.update(
+            operation.scim_id, changes, self.source.desired, operation.version
+        )
 
     async def _note_rewritten(self, sent: Mapping[str, object], answer: RemoteUser | None) -> str:
         names = not_kept(sent, answer.resource) if answer else ()

@@ -34,7 +34,9 @@ class Linking:
     async def doubt(self, paths: Iterable[str]) -> None:
         """Before an update: what it is about to change is in doubt until its answer is there."""
         if self.link is not None:
-            await self._put(self.link.doubting(paths))
+            doubted = self.link.doubting(paths)
+            await self._put(doubted)
+            self.link = doubted
 
     async def doubt_create(self, paths: Iterable[str]) -> None:
         """Before a create: an account may be there that nobody has been told of."""
@@ -66,9 +68,9 @@ class Linking:
         await self._put(Link(scim_id, version, "", {**self._digests(active=True), **left}, active=True))
 
     async def remember_left(
-        self, scim_id: str, version: str | None, sent: Mapping[str, JsonValue], *, unfinished: bool
+        self, scim_id: str, version: str | None, sent: Mapping[str, JsonValue], *, unfinished: bool = False
     ) -> None:
-        """Of a leaver's account, deactivated. unfinished: not yet all as it should be."""
+        """Of a leaver's account, deactivated. unfinished: more differs than was sent, so the next full sync has to look."""
         left = self._digests(active=False)
         # Where nothing is known of the account, knowing a part would pass for knowing it all.
         now = {**left, **{path: digest(value, self._key) for path, value in sent.items()}} if left else {}

@@ -103,7 +103,7 @@ class FakeTarget:
 
     before, after: called around each write with its name; an error returned is raised before or after the
     server has acted. requests: the names of all calls, in order. blind: attributes its search does not see. unique:
-    attributes its schema says it keeps unique.
+    attributes its schema says it keeps unique. refuses: what it answers to an update of an attribute.
     """
 
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -114,6 +114,7 @@ class FakeTarget:
     blind: frozenset[str] = frozenset()
     unique: frozenset[str] = frozenset()
     drops: frozenset[str] = frozenset()
+    refuses: dict[str, ProvisioningError] = field(default_factory=dict)
     _ids: Any = field(default_factory=lambda: itertools.count(1))
 
     async def find(self, attribute: str, value: str) -> Sequence[RemoteUser]:
@@ -147,6 +148,9 @@ class FakeTarget:
         current = self._remote(scim_id)
         if version is not None and version != current.version:
             raise Superseded("changed", status_code=412)
+        for error in map(self.refuses.get, changes.set):
+            if error is not None:
+                raise error
         self._store(scim_id, merge(current.resource, changes))
         await self._answered("update")
         return self._remote(scim_id)

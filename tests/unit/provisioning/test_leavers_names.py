@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from config.settings import OperationName, TriggerSettings
 from provisioning.errors import Permanent
 from provisioning.model import OutcomeName
 from tests.support.fakes import down
-from tests.unit.provisioning.test_reconcile import ALL, ANNA, BERT, World
+from tests.support.reconciling import ALL, ANNA, BERT, World
 
 
 @pytest.fixture
@@ -19,26 +21,15 @@ def world() -> World:
     return world
 
 
-def refuse_names(world: World, error: Exception) -> None:
-    """A target that takes no other userName than the one it has."""
-    update = world.target.update
-
-    async def refusing(scim_id, changes, desired, version):
-        if "userName" in changes.set:
-            raise error
-        return await update(scim_id, changes, desired, version)
-
-    world.target.update = refusing
+BLOCKED, RENAMED = {"status": False}, {"name": "anna_old"}
 
 
-@pytest.mark.parametrize("blocked_first", [True, False])
-def test_the_next_user_gets_the_name(world, blocked_first):
-    for edit in ({"status": False}, {"name": "anna_old"})[:: 1 if blocked_first else -1]:
+@pytest.mark.parametrize("edits", [[BLOCKED, RENAMED], [RENAMED | BLOCKED]], ids=["one by one", "at once"])
+def test_the_next_user_gets_the_name(world, edits):
+    for edit in edits:
         world.site.edit(ANNA, **edit)
-        if blocked_first:
-            world.run(ANNA)
+        world.run(ANNA)
     world.site.add(BERT, name="anna")
-    world.run(ANNA)
     assert world.run(BERT).outcome is OutcomeName.DONE
     assert {name: (a["externalId"], a["active"]) for name, a in world.accounts().items()} == {
         "anna_old": (ANNA, False),
@@ -65,7 +56,7 @@ def test_what_did_not_follow_does_when_the_user_is_back(world):
 
 @pytest.mark.parametrize("error", [Permanent("no", status_code=400), down()])
 def test_a_name_that_is_refused_keeps_nobody_active(world, error):
-    refuse_names(world, error)
+    world.target.refuses["userName"] = error
     world.site.edit(ANNA, status=False, name="anna_old")
     result = world.run(ANNA)
     assert (result.operation, result.outcome) == (OperationName.DEACTIVATE, OutcomeName.DONE)
@@ -73,6 +64,18 @@ def test_a_name_that_is_refused_keeps_nobody_active(world, error):
     # The name is still wrong, and the next full sync says so: the fingerprint is not the user's.
     assert world.links.links[ANNA].fingerprint == ""
     assert world.run(ANNA).operation is OperationName.UPDATE
+
+
+def test_a_name_of_which_nobody_knows_whether_it_got_there_is_looked_at(world):
+    # Nothing else than the link tells: there is no version.
+    world.links.links[ANNA] = replace(world.links.links[ANNA], version=None)
+    errors = iter([down()])
+    world.target.after = lambda verb: next(errors, None)
+    world.site.edit(ANNA, **BLOCKED | RENAMED)
+    assert world.run(ANNA).changes == ("active",)
+    world.site.edit(ANNA, name="anna")
+    world.run(ANNA)
+    assert world.accounts().keys() == {"anna"}
 
 
 def test_a_name_is_not_sent_where_updates_are_off():
