@@ -95,21 +95,23 @@ def found(emptied: Emptied) -> Allowance:
         return _allowance(middle, most / middle - 1, total - middle * emptied.after)
     found_so, window = _by_windows(emptied, total)
     per_second = max(least, min(found_so, most))
-    doubt = UNCERTAIN_REQUESTS / (per_second * (window if found_so > least else whole))
-    # As far as the burst was held for larger than it is the truth lies higher, though below what was sent at the end.
-    doubt = max(doubt, (most / per_second - 1) / UNLIKELY) if emptied.level_seconds else MOST_DOUBT
     # With the bucket full at the start and nothing spilt it held no more than this.
     burst = min(_burst(emptied, per_second), total * emptied.paused / whole)
     if not emptied.level_seconds:
-        per_second = min(most, per_second * AT_FIRST)
-    allowance = _allowance(per_second, doubt, burst)
-    if not emptied.level_seconds:
-        soon = max(FIRST_LEVEL_SECONDS, emptied.paused, SELDOM_REQUESTS / per_second)
-        return replace(allowance, level_seconds=min(allowance.level_seconds, soon))
+        return _searched(emptied, min(most, per_second * AT_FIRST), burst)
+    doubt = UNCERTAIN_REQUESTS / (per_second * (window if found_so > least else whole))
+    # As far as the burst was held for larger than it is the truth lies higher, though below what was sent at the end.
+    allowance = _allowance(per_second, max(doubt, (most / per_second - 1) / UNLIKELY), burst)
     if abs(per_second / emptied.per_second - 1) < CONFIRMED:
         level_seconds = min(2 * emptied.level_seconds, LONGEST_CONFIRMED_SECONDS)
         return replace(allowance, level_seconds=max(allowance.level_seconds, level_seconds))
     return allowance
+
+
+def _searched(emptied: Emptied, per_second: float, burst: float) -> Allowance:
+    allowance = _allowance(per_second, MOST_DOUBT, burst)
+    soon = max(FIRST_LEVEL_SECONDS, emptied.paused, SELDOM_REQUESTS / per_second)
+    return replace(allowance, level_seconds=min(allowance.level_seconds, soon))
 
 
 def _by_windows(emptied: Emptied, total: int) -> tuple[float, float]:
