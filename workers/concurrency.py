@@ -27,8 +27,8 @@ STEP, LONGEST_STEP = 1.15, 2.0
 WORTH = 0.15
 # How well each measurement is to be known, what two of the same differ by, and by how much more nobody looks twice.
 PRECISE, NOISE, PLAIN = 0.03, 0.02, 0.06
-# Shorter, and one pause of this process, or of a busy machine, would be the whole measurement.
-SHORTEST_SECONDS = 0.3
+# Shorter, and one pause of this process would be the whole measurement.
+SHORTEST_SECONDS = 0.1
 # A comparison is left alone this long after one that changed nothing, then twice that, up to the longest.
 FIRST_PATIENCE_SECONDS, LONGEST_PATIENCE_SECONDS = 2.0, 30.0
 DIRECTIONS = 2
