@@ -34,6 +34,8 @@ TIMES = ("created", "changed", "access", "login")
 # Larger numbers fit no uid column, and PostgreSQL refuses to compare them.
 LONGEST_UID = 10
 _ICU = "und-x-icu"
+# Users asked for by name lie together where their uids span no more than so many times their number.
+DENSE = 2
 
 
 class ShapeOutdated(Exception):
@@ -206,8 +208,16 @@ def _rank(user: SourceUser, text: str) -> int:
 def _users_of(
     connection: Connection, statements: UserStatements, rows: Sequence[Row[Any]]
 ) -> list[SourceUser]:
-    uids = {"uids": [row.uid for row in rows]}
-    return _users(statements, rows, lambda field: connection.execute(field.of, uids).all()) if rows else []
+    if not rows:
+        return []
+    uids = [row.uid for row in rows]
+    first, last = min(uids), max(uids)
+    if last - first < DENSE * len(uids):
+        # As in a full sync. A list of uids has to be spelled out anew each time, and costs more than the rows between.
+        bounds = {"first": first, "last": last}
+        return _users(statements, rows, lambda field: connection.execute(field.between, bounds).all())
+    listed = {"uids": uids}
+    return _users(statements, rows, lambda field: connection.execute(field.of, listed).all())
 
 
 def _users(

@@ -51,7 +51,7 @@ def document_of(response: httpx.Response) -> Mapping[str, Any]:
         raise Unintelligible(
             "Drupal answered with something that is not JSON; is drupal.base_url the site's address?"
         ) from None
-    if not isinstance(document, Mapping) or too_deep(document, len(response.content)):
+    if not isinstance(document, Mapping) or too_deep(document, response.content):
         raise Unintelligible("Drupal answered with JSON that is not JSON:API")
     if _HALF_SPELLED.search(response.content):
         return {str(key): _whole(value) for key, value in document.items()}

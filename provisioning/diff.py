@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from config.json_text import encoded
 from provisioning.model import Changes, Desired, JsonValue, Link
 from provisioning.paths import member, parse, remove_value, set_value, value_at
 
@@ -24,15 +25,17 @@ _ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",",
 _UNREADABLE = frozenset({"password"})
 
 
-def keyed(parts: str, key: bytes, size: int) -> str:
+def keyed(text: bytes, key: bytes, size: int) -> str:
     """A keyed BLAKE2b of text, `size` bytes as URL-safe base64. Without the key it says nothing about the text."""
-    digest_bytes = hashlib.blake2b(parts.encode(), key=key, digest_size=size).digest()
+    digest_bytes = hashlib.blake2b(text, key=key, digest_size=size).digest()
     return base64.urlsafe_b64encode(digest_bytes).rstrip(b"=").decode()
 
 
 def digest(value: JsonValue, key: bytes) -> str:
     """The digest of one attribute's value."""
-    return keyed(_ENCODER.encode(value), key, DIGEST_BYTES)[:DIGEST_LETTERS]
+    # Nearly every value is a text; of one the same comes of both.
+    text = encoded(value) if type(value) is str else _ENCODER.encode(value).encode()
+    return keyed(text, key, DIGEST_BYTES)[:DIGEST_LETTERS]
 
 
 def digests(desired: Desired, key: bytes) -> dict[str, str]:

@@ -90,11 +90,11 @@ class CompiledTarget:
         is rendered.
         """
         values = [self.policy_digest, user.uuid, user.active, *map(user.values.get, self.read)]
-        return keyed(_as_text(values), key, FINGERPRINT_BYTES)
+        return keyed(_as_text(values).encode(), key, FINGERPRINT_BYTES)
 
     def gone_fingerprint(self, key: bytes) -> str:
         """Of every user who is gone. Begins with GONE, as no other does, so that such links can be counted."""
-        return GONE + keyed(f"{self.policy_digest} gone", key, FINGERPRINT_BYTES)
+        return GONE + keyed(f"{self.policy_digest} gone".encode(), key, FINGERPRINT_BYTES)
 
     def render(self, user: SourceUser) -> Desired:
         """What the account should hold. Raises EvaluationError, naming the attribute."""

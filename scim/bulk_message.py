@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from scim.transport import Answer, encoded
+from config.json_text import encoded
+from scim.transport import Answer
 
 BULK_PATH = "/Bulk"
 _HEAD = b'{"schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": ['

@@ -246,14 +246,11 @@ def open_target(
     settings: TargetSettings, *, quirks: QuirkStore | None = None, limiter: Limiter | None = None
 ) -> ScimTarget:
     """Builds a target; nothing is sent yet."""
-    wire, timeout = (
-        open_wire(settings.limits.concurrency, settings.ca_file),
-        timeouts(settings.limits.timeout_seconds),
-    )
+    wire, seconds = open_wire(settings.limits.concurrency, settings.ca_file), settings.limits.timeout_seconds
     http = httpx.AsyncClient(
-        transport=wire, timeout=timeout, headers={"Accept-Encoding": ACCEPTED}, trust_env=False
+        transport=wire, timeout=timeouts(seconds), headers={"Accept-Encoding": ACCEPTED}, trust_env=False
     )
-    transport = Transport(settings.base_url, wire, timeout, authorization(settings, http), limiter)
+    transport = Transport(settings.base_url, wire, seconds, authorization(settings, http), limiter)
     discovery, quirks = Discovery(transport), quirks or QuirksInMemory()
     writes: Writes = SingleRequests(transport)
     if settings.bulk == "auto":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +16,12 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from config.json_text import encoded
 from provisioning.depth import DEEPEST, too_deep
 from provisioning.inflate import ACCEPTED
 from provisioning.ports import Lease
 from scim.authorization import Authorization
+from scim.deadlines import Deadlines
 from scim.errors import NoAnswer, NotConnected, UnusableAnswer, asked_to_wait
 from scim.network import RAISED, network_error, read_bounded
 
@@ -97,7 +98,12 @@ def open_wire(connections: int, ca_file: Path | None = None) -> httpx.AsyncBaseT
 
 def timeouts(seconds: float) -> httpx.Timeout:
     """seconds: the longest wait for a part of an answer."""
-    return httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds))
+    return httpx.Timeout(seconds, connect=_connect_seconds(seconds))
+
+
+def _connect_seconds(seconds: float) -> float:
+    """Whoever cannot be reached is found to be so before the answer is late: nothing was sent, then."""
+    return min(CONNECT_SECONDS, seconds / 3)
 
 
 def _trusted(ca_file: Path | None) -> ssl.SSLContext:
@@ -109,7 +115,7 @@ def _trusted(ca_file: Path | None) -> ssl.SSLContext:
 
 
 class Transport:
-    """Requests to one base URL. requests: how many were sent.
+    """Requests to one base URL. timeout_seconds: the longest wait for a whole answer. requests: how many were sent.
 
     They go straight to httpx's transport: its client adds redirects, cookies and sign-in, which are not wanted here and
     cost as much as the request itself (bench/RESULTS.md).
@@ -119,7 +125,7 @@ class Transport:
         self,
         base_url: str,
         wire: httpx.AsyncBaseTransport,
-        timeout: httpx.Timeout,
+        timeout_seconds: float,
         authorization: Authorization,
         limiter: Limiter | None = None,
     ) -> None:
@@ -127,9 +133,10 @@ class Transport:
         self._wire = wire
         self._authorization = authorization
         self._limiter = limiter or Unlimited()
-        self._extensions = {"timeout": timeout.as_dict()}
-        # A read timeout starts anew with every byte: an answer that trickles in needs an end as well.
-        self._whole_seconds = sum(each for each in (timeout.connect, timeout.read) if each) or None
+        # Not one for each part of an answer, which starts anew with every byte: a whole answer has its end.
+        connecting = httpx.Timeout(None, connect=_connect_seconds(timeout_seconds))
+        self._extensions = {"timeout": connecting.as_dict()}
+        self._deadlines = Deadlines(timeout_seconds)
         self._urls: dict[str, httpx.URL] = {}
         self.requests = 0
 
@@ -207,16 +214,18 @@ class Transport:
             request = self._request(method, url, content() if callable(content) else content, headers)
             status: int | None = None
             wait: float | None = None
+            deadline = self._deadlines.begin()
             try:
                 self.requests += 1
                 if (sent_here := SENT.get()) is not None:
                     sent_here.append(method)
-                async with asyncio.timeout(self._whole_seconds):
+                async with deadline:
                     status, names, raw = await self._exchange(request)
                 wait = asked_to_wait(status, names)
             except RAISED as error:
                 raise network_error(error) from None
             finally:
+                self._deadlines.end(deadline)
                 turn.answered(status, wait)
         return _answer(status, names, raw)
 
@@ -245,23 +254,12 @@ class Transport:
             await response.stream.aclose()
 
 
-# Made once: json.dumps makes one anew for each body.
-_encode = json.JSONEncoder(ensure_ascii=False).encode
-
-
-def encoded(body: Any) -> bytes:
-    try:
-        return _encode(body).encode()
-    except UnicodeEncodeError:  # half a character, which the target itself gave us: JSON can spell it
-        return json.dumps(body).encode()
-
-
 def _answer(status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
     if not raw.strip():
         return Answer(status, headers)
     try:
         body = json.loads(raw)
-        if too_deep(body, len(raw)):
+        if too_deep(body, raw):
             raise UnusableAnswer(f"the target's answer nests more than {DEEPEST} levels")
         return Answer(status, headers, body)
     except (ValueError, RecursionError):

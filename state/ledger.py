@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from config.json_text import encoded
 from config.settings import OperationName, Trigger
 from provisioning.model import Job, OutcomeName, Removal, Result
 from state import scripts
@@ -111,7 +112,7 @@ class Ledger:
                 result.outcome.value,
                 round((result.retry_after_seconds or 0) * 1000),
                 result.attempt_spent,
-                json.dumps(encode_result(result)),
+                encoded(encode_result(result)).decode(),
                 counter(result),
                 result.requests,
             )
@@ -119,7 +120,7 @@ class Ledger:
 
     async def _settle_all(self, settles: Sequence[tuple[Any, ...]]) -> Sequence[Settled]:
         # One argument: redis-py looks at each several times over.
-        answer = await self._run("SETTLE", HISTORY_LENGTH, RESULT_SECONDS, json.dumps(settles))
+        answer = await self._run("SETTLE", HISTORY_LENGTH, RESULT_SECONDS, encoded(settles))
         return [
             Settled(applied == "1", again or None, run or None) for applied, again, run in _rows(answer, 3)
         ]

@@ -13,6 +13,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
+from config.json_text import encoded
 from provisioning.model import Link
 from state.client import Redis
 from state.keys import DIGEST_KEY, key
@@ -149,7 +150,7 @@ class LinkStore:
 
     async def _put_all(self, puts: Sequence[tuple[str, ...]]) -> Sequence[int]:
         # One argument: redis-py looks at each several times over.
-        arguments = [self._text.layout, self._text.layout_paths, json.dumps(puts)]
+        arguments = [self._text.layout, self._text.layout_paths, encoded(puts)]
         return list(await self._put(keys=self._keys, args=arguments))
 
     async def drop(self, user: str, scim_id: str) -> bool:

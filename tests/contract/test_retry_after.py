@@ -18,7 +18,7 @@ from scim.authorization import authorization
 from scim.client import ScimClient
 from scim.consequences import consequence_of
 from scim.errors import TooManyRequests
-from scim.transport import Transport, open_wire, timeouts
+from scim.transport import Transport, open_wire
 from scim.writes import SingleRequests
 from state.rate import Rate
 from tests.support.scripted_target import Answer, Request, ScriptedTarget
@@ -55,7 +55,7 @@ def test_nothing_is_sent_before_retry_after_is_over_by_any_process(redis_url, tm
         wire = open_wire(10)
         async with httpx.AsyncClient(transport=wire) as http:
             transport = Transport(
-                settings.base_url, wire, timeouts(5), authorization(settings, http), throttle
+                settings.base_url, wire, 5, authorization(settings, http), throttle
             )
             target, refused = ScimClient(transport, SingleRequests(transport)), 0
 

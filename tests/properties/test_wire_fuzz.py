@@ -30,7 +30,7 @@ from scim.errors import UnusableAnswer
 from scim.network import read_bounded
 from scim.quirks import QuirksInMemory
 from scim.target import ScimTarget
-from scim.transport import Transport, timeouts
+from scim.transport import Transport
 from scim.writes import SingleRequests
 
 ODD = [
@@ -165,7 +165,7 @@ def test_every_byte_of_an_answer(tmp_path: Path, ask: str, oauth2: bool, given_r
     async def run() -> Any:
         wire = httpx.MockTransport(answer)
         async with httpx.AsyncClient(transport=wire) as http:
-            transport = Transport(settings.base_url, wire, timeouts(5), authorization(settings, http))
+            transport = Transport(settings.base_url, wire, 5, authorization(settings, http))
             client = ScimClient(transport, SingleRequests(transport))
             target = ScimTarget(settings, http, client, QuirksInMemory(), Discovery(transport))
             with contextlib.suppress(ProvisioningError):
