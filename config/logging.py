@@ -154,11 +154,17 @@ def _shown(_: Any, __: str, event: _Event) -> _Event:
     """Nobody's name forges a log line or moves a terminal's cursor, and no object shows its inside."""
     for key, value in event.items():
         # Nearly every value is a plain text or number, and there is a line for every user.
-        if value is None or type(value) in _NUMBERS or (type(value) is str and value.isprintable()):
+        if value is None or type(value) in _NUMBERS or _harmless(value):
+            continue
+        if type(value) is list and all(map(_harmless, value)):
             continue
         if not key.startswith("_"):  # structlog's own, taken out before the line is written
             event[key] = _plain(value)
     return event
+
+
+def _harmless(value: Any) -> bool:
+    return type(value) is str and value.isprintable()
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

@@ -71,8 +71,12 @@ class Expression:
     def evaluate(self, values: Mapping[str, Any]) -> Any:
         """The value for one user; missing is None. Raises EvaluationError."""
         # Most lines of a mapping are a field as it is: nothing to run.
-        if self.plain_name is not None and isinstance(plain := values.get(self.plain_name), _SIMPLE):
-            return _carried(plain)
+        if self.plain_name is not None:
+            plain = values.get(self.plain_name)
+            if type(plain) is str and plain.isascii() and len(plain) <= LONGEST_TEXT:
+                return plain
+            if isinstance(plain, _SIMPLE):
+                return _carried(plain)
         try:
             offered = {name: values.get(name) for name in self.names}
             # What a field holds can be long, and an expression can name it hundreds of times.
