@@ -10,6 +10,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from config.json_text import encoded
@@ -27,8 +28,15 @@ _UNREADABLE = frozenset({"password"})
 
 def keyed(text: bytes, key: bytes, size: int) -> str:
     """A keyed BLAKE2b of text, `size` bytes as URL-safe base64. Without the key it says nothing about the text."""
-    digest_bytes = hashlib.blake2b(text, key=key, digest_size=size).digest()
-    return base64.urlsafe_b64encode(digest_bytes).rstrip(b"=").decode()
+    hashed = _begun(key, size).copy()
+    hashed.update(text)
+    return base64.urlsafe_b64encode(hashed.digest()).rstrip(b"=").decode()
+
+
+@lru_cache(maxsize=8)
+def _begun(key: bytes, size: int) -> hashlib.blake2b:
+    """With the key taken in, which is as much work as a short text."""
+    return hashlib.blake2b(key=key, digest_size=size)
 
 
 def digest(value: JsonValue, key: bytes) -> str:

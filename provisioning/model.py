@@ -7,7 +7,7 @@ values live in `SourceUser.values`, `Desired.attributes` and `RemoteUser.resourc
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -139,7 +139,8 @@ class Link:
 
     def doubting(self, paths: Iterable[str]) -> Link:
         """The link as it is written before a request that sets or removes these paths (DESIGN 1.5)."""
-        return replace(self, fingerprint="", digests={**self.digests, **dict.fromkeys(paths, DOUBT)})
+        digests = {**self.digests, **dict.fromkeys(paths, DOUBT)}
+        return Link(self.scim_id, self.version, "", digests, self.active)
 
 
 @dataclass(frozen=True, slots=True)

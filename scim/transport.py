@@ -137,6 +137,8 @@ class Transport:
         connecting = httpx.Timeout(None, connect=_connect_seconds(timeout_seconds))
         self._extensions = {"timeout": connecting.as_dict()}
         self._deadlines = Deadlines(timeout_seconds)
+        self._last_asked: Mapping[str, str] = {}
+        self._last_headers = httpx.Headers(ALWAYS_SENT)
         self._urls: dict[str, httpx.URL] = {}
         self.requests = 0
 
@@ -233,13 +235,18 @@ class Transport:
         self, method: str, url: httpx.URL, content: bytes | None, headers: Mapping[str, str]
     ) -> httpx.Request:
         """From a stream, to which httpx adds nothing: aiohttp adds Host and Content-Length itself."""
-        sent = {**ALWAYS_SENT, **headers}
-        if content is not None:
-            sent["Content-Type"] = MEDIA_TYPE
         stream = httpx.ByteStream(content or b"")
+        sent = self._headers(headers, body=content is not None)
         request = httpx.Request(method, url, headers=sent, stream=stream, extensions=self._extensions)
         request.read()
         return request
+
+    def _headers(self, headers: Mapping[str, str], *, body: bool) -> httpx.Headers:
+        """Nearly every request has the same ones as the one before, and making them out costs more than a copy."""
+        asked = {**headers, "Content-Type": MEDIA_TYPE} if body else headers
+        if asked != self._last_asked:
+            self._last_asked, self._last_headers = asked, httpx.Headers({**ALWAYS_SENT, **asked})
+        return self._last_headers
 
     async def _exchange(self, request: httpx.Request) -> tuple[int, Mapping[str, str], bytes]:
         response = await self._wire.handle_async_request(request)

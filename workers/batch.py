@@ -113,19 +113,20 @@ class Batch:
         """Until everybody is done. Once the gate has closed, whoever has sent nothing goes back; once we are to stop, so
         does whoever is not done in a moment.
         """
+        everybody: asyncio.Future[Any] = asyncio.gather(*tasks, return_exceptions=True)
         closed = asyncio.create_task(self._closed.wait())
-        await _until_done(tasks, stop, closed)
+        await _first_of(everybody, stop, closed)
         if stop.done() or closed.done():
             for task, user in tasks.items():
                 if not self._requests.get(user):
                     task.cancel()
         closed.cancel()
-        await _until_done(tasks, stop)
+        await _first_of(everybody, stop)
         if under_way := [task for task in tasks if not task.done()]:
             _, late = await asyncio.wait(under_way, timeout=FINISH_SECONDS)
             for task in late:
                 task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        ended = await everybody
         # What was sent is in doubt in the link, so whoever is next reads before it writes.
         back = [user for task, user in tasks.items() if task.cancelled()]
         await self._ledger.hand_back(back, self._owner, self._wait_seconds)
@@ -244,13 +245,8 @@ class Batch:
             self._log.error("source_unreadable", reason=error.detail)
 
 
-async def _until_done(tasks: Mapping[asyncio.Task[None], str], *signals: asyncio.Task[bool]) -> None:
-    """Until all tasks are done or one of the signals is."""
-    while not any(signal.done() for signal in signals):
-        under_way = [task for task in tasks if not task.done()]
-        if not under_way:
-            return
-        await asyncio.wait({*under_way, *signals}, return_when=asyncio.FIRST_COMPLETED)
+async def _first_of(*futures: asyncio.Future[Any]) -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _lane(job: Job) -> str:

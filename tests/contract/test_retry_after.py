@@ -54,9 +54,7 @@ def test_nothing_is_sent_before_retry_after_is_over_by_any_process(redis_url, tm
         throttle = Throttle(Concurrency(10), Rate(client, "acme"))
         wire = open_wire(10)
         async with httpx.AsyncClient(transport=wire) as http:
-            transport = Transport(
-                settings.base_url, wire, 5, authorization(settings, http), throttle
-            )
+            transport = Transport(settings.base_url, wire, 5, authorization(settings, http), throttle)
             target, refused = ScimClient(transport, SingleRequests(transport)), 0
 
             async def work() -> None:
