@@ -6,7 +6,6 @@ A library's line shows its own words, and of what it fills in only numbers and i
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import threading
@@ -19,6 +18,7 @@ from typing import Any, TextIO
 import structlog
 
 from config.foreign import without_values
+from config.json_text import encoded
 from config.text import printable
 
 __all__ = ["EVENTS", "configure", "get_logger", "printable"]
@@ -110,11 +110,10 @@ def _console() -> Any:
 
 
 _NUMBERS = frozenset({bool, int, float})
-_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 def _json_line(_: Any, __: str, event: _Event) -> str:
-    return _ENCODER.encode(event)
+    return encoded(event).decode()
 
 
 def _foreign(_: Any, __: str, event: _Event) -> _Event:

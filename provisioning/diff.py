@@ -5,10 +5,10 @@ Digests let an update send only what changed without any value being stored (DES
 
 from __future__ import annotations
 
-import base64
 import copy
 import hashlib
 import json
+from binascii import b2a_base64
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -22,6 +22,7 @@ DIGEST_BYTES = 6
 DIGEST_LETTERS = 7
 # Made once: json.dumps with options makes one a call.
 _ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 # Never returned by a target (RFC 7643 4.1.1, returned: never): their absence from an answer says nothing.
 _UNREADABLE = frozenset({"password"})
 
@@ -30,7 +31,7 @@ def keyed(text: bytes, key: bytes, size: int) -> str:
     """A keyed BLAKE2b of text, `size` bytes as URL-safe base64. Without the key it says nothing about the text."""
     hashed = _begun(key, size).copy()
     hashed.update(text)
-    return base64.urlsafe_b64encode(hashed.digest()).rstrip(b"=").decode()
+    return b2a_base64(hashed.digest(), newline=False).translate(_URL_SAFE, b"=").decode()
 
 
 @lru_cache(maxsize=8)

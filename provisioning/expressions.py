@@ -78,13 +78,17 @@ class Expression:
             if isinstance(plain, _SIMPLE):
                 return _carried(plain)
         try:
-            offered = {name: values.get(name) for name in self.names}
-            # What a field holds can be long, and an expression can name it hundreds of times.
-            if sum(size(value) * self._named[name] for name, value in offered.items()) > MOST_OFFERED:
+            offered, held = {}, 0
+            for name, times in self._named.items():
+                value = values.get(name)
+                # What a field holds can be long, and an expression can name it hundreds of times.
+                held += size(value) * times
+                # A missing value prints as nothing, so that `field_a ~ ' ' ~ field_b` never says None.
+                offered[name] = _MISSING if value is None else value
+            if held > MOST_OFFERED:
                 raise EvaluationError("the fields it names hold too much")
             with BoundedWork():
-                result = self._compiled(**{name: _offered(value) for name, value in offered.items()})
-            return _carried(result)
+                return _carried(self._compiled(offered))
         except EvaluationError:
             raise
         except Exception as error:  # whatever a filter raises on odd data is this user's problem
@@ -133,11 +137,6 @@ def _plain_name(tree: nodes.Template) -> str | None:
     assert isinstance(output, nodes.Output), "checked by _parse"
     node = output.nodes[0]
     return node.name if isinstance(node, nodes.Name) else None
-
-
-def _offered(value: Any) -> Any:
-    """A missing value prints as nothing, so that `field_a ~ ' ' ~ field_b` never says None."""
-    return _MISSING if value is None else value
 
 
 def _carried(value: Any, depth: int = 0) -> Any:

@@ -42,5 +42,5 @@ def test_cron_starts_a_full_sync_once_and_a_killed_worker_loses_nobody(tmp_path)
         active = [user for user in running.site.users() if user.status]
         running.until(lambda: len(running.accounts("main")) == len(active), 80)
         log = (running.folder / "processes.log").read_text()
-        assert log.count('"event": "scheduler_leading"') == 1
+        assert log.count('"event":"scheduler_leading"') == 1
         assert running.run("status")["targets"]["main"]["failed"] == 0
