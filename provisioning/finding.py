@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from provisioning.errors import Missing
 from provisioning.mapping import CompiledTarget, matching_value
 from provisioning.model import Presence, RemoteUser, Source
 from provisioning.plan import Candidate, Holder, Policy, claimed_id
@@ -38,8 +39,8 @@ class Finder:
             if not await self._needed(attribute, value):
                 self.left_out = True
                 continue
-            if accounts := await self.ports.target.find(attribute, value):
-                return [await self._candidate(account) for account in accounts], attribute
+            if found := await self._candidates(await self.ports.target.find(attribute, value)):
+                return found, attribute
         return (), ""
 
     async def look_in_listing(self, policy: Policy) -> Sequence[Candidate]:
@@ -47,8 +48,8 @@ class Finder:
         for attribute in policy.matching:
             value = self._value(attribute, policy)
             accounts = await self.ports.target.find_in_listing(attribute, value) if value is not None else ()
-            if accounts:
-                return [await self._candidate(account) for account in accounts]
+            if found := await self._candidates(accounts):
+                return found
         return ()
 
     async def _needed(self, attribute: str, value: str) -> bool:
@@ -62,7 +63,12 @@ class Finder:
             return claimed_id(self.source, policy)
         return matching_value(self.source.desired, attribute) if self.source.desired else None
 
-    async def _candidate(self, account: RemoteUser) -> Candidate:
+    async def _candidates(self, accounts: Sequence[RemoteUser]) -> Sequence[Candidate]:
+        candidates = [await self._candidate(account) for account in accounts]
+        return [candidate for candidate in candidates if candidate is not None]
+
+    async def _candidate(self, account: RemoteUser) -> Candidate | None:
+        """None: the account is not there any more."""
         owner = await self.ports.links.owner(account.scim_id)
         if owner is not None and owner != self.source.uuid:
             return Candidate(account, Holder.USER if await self._is_user(owner) else Holder.LEFT)
@@ -71,7 +77,17 @@ class Finder:
         claims_other = external_id is not None and external_id != ours
         if claims_other and self.compiled.external_id_is_uuid and await self._is_user(str(external_id)):
             return Candidate(account, Holder.USER)
+        if claims_other and not await self._still_there(account.scim_id):
+            return None
         return Candidate(account)
+
+    async def _still_there(self, scim_id: str) -> bool:
+        """Between finding the account of a user who left and asking whose it is, it may have been deleted and forgotten."""
+        try:
+            await self.ports.target.get(scim_id)
+        except Missing:
+            return False
+        return True
 
     async def _is_user(self, uuid: str) -> bool:
         return uuid in await self.ports.reader.read([uuid])
