@@ -12,7 +12,7 @@ Answered = TypeVar("Answered")
 MOST = 200
 # Between the starts of two calls; shorter after one that carried fewer than so many: a person may wait for a lone user.
 # Whoever comes after a quiet moment is sent at once.
-PAUSE_SECONDS, FEW = 0.04, 4
+PAUSE_SECONDS, FEW = 0.02, 4
 
 
 class Together(Generic[Asked, Answered]):
