@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from provisioning.errors import Missing
+from provisioning.expressions import EvaluationError
 from provisioning.mapping import CompiledTarget, matching_value
 from provisioning.model import Presence, RemoteUser, Source
 from provisioning.plan import Candidate, Holder, Policy, claimed_id
@@ -39,7 +40,8 @@ class Finder:
             if not await self._needed(attribute, value):
                 self.left_out = True
                 continue
-            if found := await self._candidates(await self.ports.target.find(attribute, value)):
+            accounts = await self.ports.target.find(attribute, value)
+            if found := await self._candidates(accounts, attribute, value):
                 return found, attribute
         return (), ""
 
@@ -47,8 +49,10 @@ class Finder:
         """Reads every account instead of asking the search."""
         for attribute in policy.matching:
             value = self._value(attribute, policy)
-            accounts = await self.ports.target.find_in_listing(attribute, value) if value is not None else ()
-            if found := await self._candidates(accounts):
+            if value is None:
+                continue
+            accounts = await self.ports.target.find_in_listing(attribute, value)
+            if found := await self._candidates(accounts, attribute, value):
                 return found
         return ()
 
@@ -63,23 +67,39 @@ class Finder:
             return claimed_id(self.source, policy)
         return matching_value(self.source.desired, attribute) if self.source.desired else None
 
-    async def _candidates(self, accounts: Sequence[RemoteUser]) -> Sequence[Candidate]:
-        candidates = [await self._candidate(account) for account in accounts]
+    async def _candidates(
+        self, accounts: Sequence[RemoteUser], attribute: str, value: str
+    ) -> Sequence[Candidate]:
+        candidates = [await self._candidate(account, attribute, value) for account in accounts]
         return [candidate for candidate in candidates if candidate is not None]
 
-    async def _candidate(self, account: RemoteUser) -> Candidate | None:
-        """None: the account is not there any more."""
+    async def _candidate(self, account: RemoteUser, attribute: str, value: str) -> Candidate | None:
+        """None: the account is not there any more. It was found by this value."""
         owner = await self.ports.links.owner(account.scim_id)
         if owner is not None and owner != self.source.uuid:
-            return Candidate(account, Holder.USER if await self._is_user(owner) else Holder.LEFT)
+            return Candidate(account, await self._holder(owner, attribute, value))
         external_id = account.external_id
         ours = self.source.desired.external_id if self.source.desired else self.source.uuid
-        claims_other = external_id is not None and external_id != ours
-        if claims_other and self.compiled.external_id_is_uuid and await self._is_user(str(external_id)):
-            return Candidate(account, Holder.USER)
-        if claims_other and not await self._still_there(account.scim_id):
-            return None
-        return Candidate(account)
+        if external_id is None or external_id == ours:
+            return Candidate(account)
+        if self.compiled.external_id_is_uuid:
+            holder = await self._holder(external_id, attribute, value)
+            if holder is not Holder.LEFT:
+                return Candidate(account, holder)
+        return Candidate(account) if await self._still_there(account.scim_id) else None
+
+    async def _holder(self, uuid: str, attribute: str, value: str) -> Holder:
+        """Of an account that is not ours: what its user is to Drupal by now."""
+        user = (await self.ports.reader.read([uuid])).get(uuid)
+        if user is None:
+            return Holder.LEFT
+        try:
+            desired = self.compiled.render(user)
+        except EvaluationError:
+            return Holder.USER
+        held = matching_value(desired, attribute)
+        follows = attribute in self.compiled.mapped
+        return Holder.RENAMED if follows and (held or "").casefold() != value.casefold() else Holder.USER
 
     async def _still_there(self, scim_id: str) -> bool:
         """Between finding the account of a user who left and asking whose it is, it may have been deleted and forgotten."""
@@ -88,6 +108,3 @@ class Finder:
         except Missing:
             return False
         return True
-
-    async def _is_user(self, uuid: str) -> bool:
-        return uuid in await self.ports.reader.read([uuid])

@@ -32,6 +32,7 @@ class Holder(StrEnum):
 
     NOBODY = "nobody"  # or the user being planned
     USER = "user"  # another user of the site
+    RENAMED = "renamed"  # another user of the site, who has other words by now than the account was found by
     LEFT = "left"  # a user who is gone from the site but whose account we still remember
 
 
@@ -123,6 +124,13 @@ def _adopt(
     if candidate.holder is Holder.USER:
         return Refuse(
             f"the matching account {account.scim_id} belongs to another Drupal user; give one of the two another name"
+        )
+
+    # That user has given the name up, and the account follows: the name will be free in a moment.
+    if candidate.holder is Holder.RENAMED:
+        return Refuse(
+            f"the matching account {account.scim_id} is of a Drupal user who has another name by now, and has still to follow",
+            wait=True,
         )
 
     # Its user has left and the account is about to be deleted: the name will be free in a moment.

@@ -1,4 +1,4 @@
-"""A former user's account goes while the next user of that name is looked for."""
+"""The account that has the name belongs to somebody who has given it up, or is about to go."""
 
 from __future__ import annotations
 
@@ -34,3 +34,27 @@ def test_the_next_user_gets_an_account_of_their_own(world):
     result = world.run(BERT)
     assert (result.outcome, result.detail) == (OutcomeName.DONE, "")
     assert [account["externalId"] for account in world.accounts().values()] == [BERT]
+
+
+def test_a_name_that_was_handed_over_is_waited_for():
+    world = World()
+    world.site.add(ANNA, name="anna")
+    world.run(ANNA)
+    world.site.edit(ANNA, name="anna_married")
+    world.site.add(BERT, name="anna")
+    waiting = world.run(BERT)
+    assert (waiting.outcome, waiting.retry_after_seconds) == (OutcomeName.PENDING, 5.0)
+    world.run(ANNA)
+    assert world.run(BERT, attempt=2).outcome is OutcomeName.DONE
+    accounts = {name: account["externalId"] for name, account in world.accounts().items()}
+    assert accounts == {"anna_married": ANNA, "anna": BERT}
+
+
+def test_a_name_that_never_comes_free_is_a_dead_letter_in_the_end():
+    world = World()
+    world.site.add(ANNA, name="anna")
+    world.run(ANNA)
+    world.site.edit(ANNA, name="anna_married")
+    world.site.add(BERT, name="anna")
+    result = world.run(BERT, attempt=3)
+    assert (result.outcome, "has still to follow" in result.detail) == (OutcomeName.FAILED, True)

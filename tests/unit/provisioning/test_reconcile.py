@@ -219,11 +219,11 @@ def test_adoption_claims_the_account_before_it_writes(world):
 
 def test_an_account_of_another_drupal_user_is_refused(world):
     world.run(ANNA)
-    world.site.edit(ANNA, name="renamed")
     world.site.add(BERT, name="anna")
     result = world.run(BERT)
     assert result.outcome is OutcomeName.FAILED
     assert "belongs to another Drupal user" in result.detail
+    world.site.edit(ANNA, name="renamed")
     world.run(ANNA)
     assert world.run(BERT).operation is OperationName.CREATE
     assert set(world.accounts()) == {"renamed", "anna"}
