@@ -162,6 +162,8 @@ class Applying:
         if withheld is not None:
             return self._withheld(name, withheld, operation.scim_id)
         if isinstance(operation, op.Delete):
+            # A user may be back, from a backup say, before it is known whether the account went.
+            await self.linking.doubt(("active",))
             self._still_ours()
             await self.ports.target.delete(operation.scim_id)
             await self.linking.remember_absence()

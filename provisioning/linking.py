@@ -32,7 +32,7 @@ class Linking:
         return self._source.uuid
 
     async def doubt(self, paths: Iterable[str]) -> None:
-        """Before an update: what it is about to change is in doubt until its answer is there."""
+        """Before an update or a delete: what it is about to change is in doubt until its answer is there."""
         if self.link is not None:
             doubted = self.link.doubting(paths)
             await self._put(doubted)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from config.settings import LeaverSettings
+from config.settings import LeaverSettings, OperationName
 from provisioning.model import OutcomeName
+from tests.support.fakes import down
 from tests.support.reconciling import ANNA, BERT, World
 
 
@@ -58,3 +59,18 @@ def test_a_name_that_never_comes_free_is_a_dead_letter_in_the_end():
     world.site.add(BERT, name="anna")
     result = world.run(BERT, attempt=3)
     assert (result.outcome, "has still to follow" in result.detail) == (OutcomeName.FAILED, True)
+
+
+def test_who_is_back_before_the_answer_to_a_delete_gets_an_account():
+    """As from a backup: the same user, unchanged. The account went, and nobody was told."""
+    world = World(leavers=LeaverSettings(deleted="delete"))
+    anna = world.site.add(ANNA, name="anna")
+    world.run(ANNA)
+    before = world.site.users[anna]
+    world.site.delete(ANNA)
+    world.target.after = lambda verb: down() if verb == "delete" else None
+    assert world.run(ANNA).outcome is OutcomeName.PENDING
+    assert world.accounts() == {}
+    world.site.users[ANNA] = before
+    assert world.run(ANNA, attempt=2).operation is OperationName.CREATE
+    assert [account["externalId"] for account in world.accounts().values()] == [ANNA]
