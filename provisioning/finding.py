@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from provisioning.errors import Missing
+from provisioning.errors import Missing, Permanent, Transient
 from provisioning.expressions import EvaluationError
 from provisioning.mapping import CompiledTarget, matching_value
 from provisioning.model import Presence, RemoteUser, Source
@@ -102,9 +103,12 @@ class Finder:
         return Holder.RENAMED if follows and (held or "").casefold() != value.casefold() else Holder.USER
 
     async def _still_there(self, scim_id: str) -> bool:
-        """Between finding the account of a user who left and asking whose it is, it may have been deleted and forgotten."""
-        try:
-            await self.ports.target.get(scim_id)
-        except Missing:
-            return False
+        """Between finding the account of a user who left and asking whose it is, it may have been deleted and forgotten. One
+        that cannot be read was found all the same.
+        """
+        with suppress(Permanent, Transient):
+            try:
+                await self.ports.target.get(scim_id)
+            except Missing:
+                return False
         return True
