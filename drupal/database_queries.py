@@ -212,12 +212,14 @@ def _users_of(
         return []
     uids = [row.uid for row in rows]
     first, last = min(uids), max(uids)
-    if last - first < DENSE * len(uids):
-        # As in a full sync. A list of uids has to be spelled out anew each time, and costs more than the rows between.
-        bounds = {"first": first, "last": last}
-        return _users(statements, rows, lambda field: connection.execute(field.between, bounds).all())
-    listed = {"uids": uids}
-    return _users(statements, rows, lambda field: connection.execute(field.of, listed).all())
+    # As in a full sync. A list of uids has to be spelled out anew each time, and costs more than the rows between.
+    dense = last - first < DENSE * len(uids)
+    asked = {"first": first, "last": last} if dense else {"uids": uids}
+    return _users(
+        statements,
+        rows,
+        lambda field: connection.execute(field.between if dense else field.of, asked).all(),
+    )
 
 
 def _users(

@@ -42,7 +42,7 @@ def _begun(key: bytes, size: int) -> hashlib.blake2b:
 
 def digest(value: JsonValue, key: bytes) -> str:
     """The digest of one attribute's value."""
-    # Nearly every value is a text; of one the same comes of both.
+    # Nearly every value is a text, and of a text both make the same (tests/unit/provisioning/test_digests.py).
     text = encoded(value) if type(value) is str else _ENCODER.encode(value).encode()
     return keyed(text, key, DIGEST_BYTES)[:DIGEST_LETTERS]
 

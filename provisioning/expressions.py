@@ -71,12 +71,8 @@ class Expression:
     def evaluate(self, values: Mapping[str, Any]) -> Any:
         """The value for one user; missing is None. Raises EvaluationError."""
         # Most lines of a mapping are a field as it is: nothing to run.
-        if self.plain_name is not None:
-            plain = values.get(self.plain_name)
-            if type(plain) is str and plain.isascii() and len(plain) <= LONGEST_TEXT:
-                return plain
-            if isinstance(plain, _SIMPLE):
-                return _carried(plain)
+        if self.plain_name is not None and isinstance(plain := values.get(self.plain_name), _SIMPLE):
+            return _carried(plain)
         try:
             offered, held = {}, 0
             for name, times in self._named.items():
@@ -165,6 +161,6 @@ def _carried(value: Any, depth: int = 0) -> Any:
 def _text(value: str) -> str:
     if len(value) > LONGEST_TEXT:
         raise EvaluationError(f"the value is longer than {LONGEST_TEXT} characters")
-    if _HALF.search(value):
+    if not value.isascii() and _HALF.search(value):
         raise EvaluationError("the value holds half a character, which no text can carry")
     return str(value)

@@ -35,8 +35,8 @@ from state.entries import DeadLetter
 from state.ledger import Ledger
 from state.links import LinkStore
 from tests.support.fakes import FakeGuard, FakeRewritten, FakeSite, FakeTarget, down, lost_answer
+from tests.support.reconciling import ALL, KEY
 
-ALL = frozenset({"create", "update", "deactivate", "delete"})
 USERS = [f"0d000000-0000-4000-8000-{number:012d}" for number in range(4)]
 NAMES = ["ann", "bob", "cat", "dan", "eve", "fay"]
 LEASE_SECONDS = 0.04
@@ -79,7 +79,7 @@ class World:
         self.ledger = Ledger(self.redis, "acme")
         self.links = LinkStore(self.redis, "acme", target_settings.mapping)
         ports = Ports(self.site, self.target, self.links, FakeGuard(), FakeRewritten())
-        self.reconciler = Reconciler(target_settings, compiled, b"k" * 32, ports, random=lambda: 0.0)
+        self.reconciler = Reconciler(target_settings, compiled, KEY, ports, random=lambda: 0.0)
         self.under_way: dict[str, int] = {}
         self.most_at_once = 0
         self.failed: Sequence[DeadLetter] = ()

@@ -37,12 +37,19 @@ def test_the_next_user_gets_an_account_of_their_own(world):
     assert [account["externalId"] for account in world.accounts().values()] == [BERT]
 
 
-def test_a_name_that_was_handed_over_is_waited_for():
+@pytest.fixture
+def handed_over() -> World:
+    """Bert has Anna's former name, and her account has it still."""
     world = World()
     world.site.add(ANNA, name="anna")
     world.run(ANNA)
     world.site.edit(ANNA, name="anna_married")
     world.site.add(BERT, name="anna")
+    return world
+
+
+def test_a_name_that_was_handed_over_is_waited_for(handed_over):
+    world = handed_over
     waiting = world.run(BERT)
     assert (waiting.outcome, waiting.retry_after_seconds) == (OutcomeName.PENDING, 5.0)
     world.run(ANNA)
@@ -51,13 +58,8 @@ def test_a_name_that_was_handed_over_is_waited_for():
     assert accounts == {"anna_married": ANNA, "anna": BERT}
 
 
-def test_a_name_that_never_comes_free_is_a_dead_letter_in_the_end():
-    world = World()
-    world.site.add(ANNA, name="anna")
-    world.run(ANNA)
-    world.site.edit(ANNA, name="anna_married")
-    world.site.add(BERT, name="anna")
-    result = world.run(BERT, attempt=3)
+def test_a_name_that_never_comes_free_is_a_dead_letter_in_the_end(handed_over):
+    result = handed_over.run(BERT, attempt=3)
     assert (result.outcome, "has still to follow" in result.detail) == (OutcomeName.FAILED, True)
 
 
