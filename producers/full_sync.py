@@ -1,20 +1,21 @@
 """The full sync of one target: whatever differs is put right, whatever was missed is caught.
 
-It compares fingerprints page by page and submits only users whose fingerprint differs, and linked users whom the site
-does not have any more (producers.attendance). It passes no intention: the worker asks Drupal about each again, so a short listing removes nobody.
+It compares fingerprints page by page and submits only users whose fingerprint differs, some pages' together, and linked
+users whom the site does not have any more (producers.attendance). It passes no intention: the worker asks Drupal about each
+again, so a short listing removes nobody.
 Removals are submitted last, when their number is known, so that the guard can judge the run as a whole; the same goes
 for updates that would take an attribute away.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from config.settings import Trigger
 from producers.attendance import Attendance
+from producers.findings import SUBMIT, Findings, Scan
 from provisioning.diff import changes_since
 from provisioning.expressions import EvaluationError
 from provisioning.mapping import CompiledTarget
@@ -23,67 +24,7 @@ from provisioning.ports import SourceReader
 from state.runs import Run
 from state.target_state import TargetState
 
-SUBMIT = 500
-# So many leavers are kept until all are known. More of them are soon more than the guard allows, and need not be kept.
-MOST_LEAVING = 10_000
 Progress = Callable[[Run], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What one page of users amounts to: users whose account may need something; leaving: who is to be removed;
-    clearing: who would lose attributes, and which. prints: the fingerprints of the links, by the order of the page.
-    """
-
-    changed: tuple[str, ...]
-    leaving: tuple[str, ...]
-    clearing: Mapping[str, tuple[str, ...]]
-    unchanged: int
-    prints: Sequence[str | None]
-
-
-@dataclass
-class Deferred:
-    """What a scan finds and submits when its extent is known. share: users who may lose one attribute. waiting: users
-    who are looked at again though nothing has changed: perhaps the reason to wait has gone. attendance: who was seen.
-    over_budget: the run's removals are held, whatever else is found.
-    """
-
-    share: int
-    waiting: frozenset[str]
-    attendance: Attendance
-    leaving: set[str] = field(default_factory=set)
-    over_budget: bool = False
-    _clearing: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    _losing: Counter[str] = field(default_factory=Counter)
-    _most_leaving: int = MOST_LEAVING
-
-    def add(self, page: Sequence[SourceUser], scan: Scan) -> None:
-        self.attendance.count(page, scan.prints)
-        self.leaving.update(scan.leaving)
-        self._clearing |= scan.clearing
-        self._losing.update(path for paths in scan.clearing.values() for path in paths)
-
-    @property
-    def too_many(self) -> tuple[str, ...]:
-        """Attributes that more users would lose than may."""
-        return tuple(path for path, users in self._losing.items() if users > self.share)
-
-    def take_clearing(self) -> Sequence[str]:
-        users = sorted(self._clearing)
-        self._clearing.clear()
-        return users
-
-    def take_leaving(self) -> Sequence[str]:
-        users = sorted(self.leaving)
-        self.leaving.clear()
-        return users
-
-    def grown(self) -> bool:
-        """Whether leavers have become so many that it is time to see what the guard allows; then, at twice as many."""
-        grown = len(self.leaving) > self._most_leaving
-        self._most_leaving *= 2 if grown else 1
-        return grown
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +58,7 @@ class FullSync:
                 await self._found_before(run_id, found, cursor)
             async for page in self.reader.scan(cursor):
                 await self._page(run_id, page, found)
+            await self._submit_changed(run_id, found)
             await self._submit_clearing(run_id, found)
             async for users in found.attendance.gone():
                 found.leaving.update(users)
@@ -129,36 +71,43 @@ class FullSync:
             raise
         await self._log_if_finished(run_id)
 
-    async def _nothing_found(self, cursor: int) -> Deferred:
+    async def _nothing_found(self, cursor: int) -> Findings:
         share, _ = await self.state.guard.share()
         waiting = await self.state.ledger.waiting()
-        return Deferred(share, waiting, await self.attendance(cursor))
+        return Findings(share, waiting, await self.attendance(cursor))
 
     async def attendance(self, cursor: int = 0) -> Attendance:
         settled = self.compiled.gone_fingerprint(self.key)
         return await Attendance.begin(self.state.links, self.reader, settled, cursor)
 
-    async def _page(self, run_id: str, page: Sequence[SourceUser], found: Deferred) -> None:
+    async def _page(self, run_id: str, page: Sequence[SourceUser], found: Findings) -> None:
         scan = await self.judge(page, found.waiting)
-        if scan.changed:
-            await self.state.submit(scan.changed, Trigger.SCHEDULED, run_id=run_id)
         found.add(page, scan)
+        found.gather(scan)
+        if found.gathered_enough():
+            await self._submit_changed(run_id, found)
         if found.too_many:
             # Already too many of them: what the rest of the scan finds is of the same kind, and need not be kept.
             await self._submit_clearing(run_id, found)
         await self._submit_early(run_id, found)
-        await self._hold(run_id, found, scanned=len(page), unchanged=scan.unchanged)
+        await self._hold(run_id, found)
 
-    async def _hold(self, run_id: str, found: Deferred, **counters: int) -> None:
+    async def _submit_changed(self, run_id: str, found: Findings) -> None:
+        await self._submit_all(run_id, found, found.changed)
+        found.changed.clear()
+        await self._hold(run_id, found)
+
+    async def _hold(self, run_id: str, found: Findings) -> None:
         """Says that we are still at it. Raises ScannerLostError."""
-        await self.state.runs.advance(run_id, self.owner, found.attendance.after, **counters)
+        cursor, counters = found.progress()
+        await self.state.runs.advance(run_id, self.owner, cursor, **counters)
 
-    async def _submit_clearing(self, run_id: str, found: Deferred) -> None:
+    async def _submit_clearing(self, run_id: str, found: Findings) -> None:
         for path in found.too_many:
             await self.state.guard.close_clearing(run_id, path, (await self.state.guard.share())[1])
         await self._submit_all(run_id, found, found.take_clearing())
 
-    async def _submit_all(self, run_id: str, found: Deferred, users: Sequence[str]) -> None:
+    async def _submit_all(self, run_id: str, found: Findings, users: Sequence[str]) -> None:
         for start in range(0, len(users), SUBMIT):
             await self.state.submit(users[start : start + SUBMIT], Trigger.SCHEDULED, run_id=run_id)
             await self._hold(run_id, found)
@@ -198,7 +147,7 @@ class FullSync:
             return True, ()
         return False, changes_since(link, source.desired, self.compiled.mapped, self.key).removed
 
-    async def _found_before(self, run_id: str, found: Deferred, cursor: int) -> None:
+    async def _found_before(self, run_id: str, found: Findings, cursor: int) -> None:
         """Leavers found before a crash are found again, and who was there is counted again."""
         async for page in self.reader.scan(0):
             before = [user for user in page if user.uid <= cursor]
@@ -208,7 +157,7 @@ class FullSync:
             if page[-1].uid > cursor:
                 break
 
-    async def _submit_early(self, run_id: str, found: Deferred) -> None:
+    async def _submit_early(self, run_id: str, found: Findings) -> None:
         """Everybody might be leaving: what the guard does not allow is not kept, but submitted to be held."""
         if not found.over_budget and found.grown():
             active = await self._still_active(sorted(found.leaving))
@@ -216,7 +165,7 @@ class FullSync:
         if found.over_budget:
             await self._submit_all(run_id, found, found.take_leaving())
 
-    async def _submit_leaving(self, run_id: str, found: Deferred) -> None:
+    async def _submit_leaving(self, run_id: str, found: Findings) -> None:
         leaving = found.take_leaving()
         if not found.over_budget:
             await self.state.guard.close_run(run_id, await self._still_active(leaving))

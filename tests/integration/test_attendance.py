@@ -2,113 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
-import structlog
 
-from config.settings import (
-    GuardSettings,
-    LeaverSettings,
-    MappedValue,
-    OperationName,
-    ScheduledSettings,
-    TargetSettings,
-)
+from config.settings import LeaverSettings, OperationName
 from producers.attendance import MOST_UNCOUNTED
-from producers.full_sync import MOST_LEAVING, FullSync, Scan
-from provisioning.mapping import CompiledTarget, compile_target
-from provisioning.model import Link, Removal, SourceUser
-from state.target_state import TargetState
-from tests.support.fakes import FakeSite
-from tests.support.valkey import with_redis
-
-USERS = [f"0f000000-0000-4000-8000-{number:012d}" for number in range(20)]
-KEY = b"k" * 32
-ALL = frozenset({"create", "update", "deactivate", "delete"})
-Meanwhile = Callable[[], Awaitable[None]]
-
-
-class Sent:
-    def __init__(self) -> None:
-        self.users: list[str] = []
-
-    def enqueue(self, message: Any, *, delay: int | None = None) -> None:
-        self.users += message.args[1]
-
-
-@dataclass
-class PagedSite(FakeSite):
-    """Pages of five. meanwhile: by number of pages read, what happens before the next one is judged."""
-
-    meanwhile: dict[int, Meanwhile] = field(default_factory=dict)
-
-    async def scan(self, after: int = 0) -> AsyncIterator[Sequence[SourceUser]]:
-        ordered = [user async for page in super().scan(after) for user in page]
-        for number, start in enumerate(range(0, len(ordered), 5)):
-            if number in self.meanwhile:
-                await self.meanwhile.pop(number)()
-            yield ordered[start : start + 5]
-
-
-class World:
-    def __init__(self, client: Any, **leavers: Any) -> None:
-        self.settings = TargetSettings(
-            name="acme",
-            base_url="https://acme.example",
-            mapping={"userName": MappedValue(value="name"), "externalId": MappedValue(value="uuid")},
-            scheduled=ScheduledSettings(operations=ALL),
-            leavers=LeaverSettings(**leavers),
-            guard=GuardSettings(max_removals=5, max_removal_percent=100),
-        )
-        self.client = client
-        self.site, self.sent = PagedSite(), Sent()
-        for number, user in enumerate(USERS):
-            self.site.add(user, name=f"user{number}")
-        self.state = TargetState.of(client, self.sent, self.settings)
-        self.compiled = compile_target(self.settings)
-
-    async def link(self, *users: str) -> None:
-        """As a worker would for users who are there; those who are not are settled."""
-        for uuid in users:
-            user = (await self.site.read([uuid])).get(uuid)
-            print_now = self.compiled.source(uuid, user, KEY).fingerprint
-            link = Link(f"id-{uuid}", None, print_now, {"userName": "aaaaaaaa"}, user is not None)
-            assert await self.state.links.put(uuid, link)
-
-    async def drop(self, user: str) -> None:
-        assert await self.state.links.drop(user, f"id-{user}")
-
-    async def run_sync(
-        self,
-        kind_of_sync: type[FullSync] = FullSync,
-        compiled: CompiledTarget | None = None,
-        key: bytes = KEY,
-    ) -> Any:
-        log = structlog.get_logger()
-        sync = kind_of_sync(self.state, compiled or self.compiled, self.site, key, "owner", log)
-        run_id, kind = await sync.start("scheduled")
-        await sync.scan(run_id, kind)
-        return await self.state.runs.get(run_id)
-
-    async def all_links_read(self) -> bool:
-        return "cmdstat_hscan" in await self.client.info("commandstats")
+from producers.findings import MOST_LEAVING, Scan
+from producers.full_sync import FullSync
+from provisioning.mapping import compile_target
+from provisioning.model import Removal, SourceUser
+from tests.support.scanning import USERS, with_scanned_site
 
 
 @pytest.fixture
 def world(redis_url):
-    def run(body: Callable[[World], Awaitable[None]], **leavers: Any) -> None:
-        async def prepared(client: Any) -> None:
-            made = World(client, **leavers)
-            await made.link(*USERS)
-            await client.config_resetstat()
-            await body(made)
-
-        with_redis(redis_url, prepared)
-
-    return run
+    return partial(with_scanned_site, redis_url)
 
 
 def test_that_nobody_is_gone_is_known_without_reading_the_links(world):
@@ -276,10 +187,10 @@ def test_when_almost_everybody_leaves_they_are_held_and_not_kept(world):
         most = 0
 
         class Watched(FullSync):
-            async def _hold(self, run_id: str, found: Any, **counters: int) -> None:
+            async def _hold(self, run_id: str, found: Any) -> None:
                 nonlocal most
                 most = max(most, len(found.leaving))
-                await super()._hold(run_id, found, **counters)
+                await super()._hold(run_id, found)
 
         run = await world.run_sync(Watched)
         assert sorted(world.sent.users) == sorted(many)
