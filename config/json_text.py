@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 
-def encoded(value: Any) -> bytes:
-    """Raises TypeError and ValueError for what JSON cannot carry at all."""
+def encoded(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
+    """default: what becomes of a value that JSON does not know, as for `json.dumps`.
+
+    Raises TypeError and ValueError for what JSON cannot carry at all.
+    """
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, default)
     except TypeError:
         # Half a character, which a target gave us and JSON can spell; a number of more than 64 bits.
-        return json.dumps(value).encode()
+        return json.dumps(value, default=default).encode()

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from config.json_text import encoded
 from config.settings import MappedValue, TargetSettings
 from provisioning.diff import keyed
 from provisioning.expressions import EvaluationError, Expression, ExpressionError
@@ -16,8 +17,6 @@ from provisioning.paths import CORE_USER, Path, PathError, parse, set_value, val
 
 FINGERPRINT_BYTES = 9
 GONE = "!"
-# Made once: json.dumps makes one each time, which takes longer than to encode a user's values.
-_as_text = json.JSONEncoder(default=str, ensure_ascii=False).encode
 BASE_NAMES = frozenset(
     {
         "uid",
@@ -90,7 +89,7 @@ class CompiledTarget:
         is rendered.
         """
         values = [self.policy_digest, user.uuid, user.active, *map(user.values.get, self.read)]
-        return keyed(_as_text(values).encode(), key, FINGERPRINT_BYTES)
+        return keyed(encoded(values, str), key, FINGERPRINT_BYTES)
 
     def gone_fingerprint(self, key: bytes) -> str:
         """Of every user who is gone. Begins with GONE, as no other does, so that such links can be counted."""

@@ -119,6 +119,31 @@ def _adopt(
     source: Source, desired: Desired, link: Link | None, candidate: Candidate, policy: Policy
 ) -> Decision:
     account = candidate.account
+    if (refusal := occupied(candidate, policy)) is not None:
+        return refusal
+
+    # It carries somebody else's externalId: a person has to say that it may be taken over.
+    if _claimed_by_another(candidate, source) and policy.adopt != "always":
+        return Refuse(
+            f"the matching account {account.scim_id} has another externalId; if it is this user's, set adopt = "
+            '"always" for this target, or clear or correct its externalId there'
+        )
+
+    # Nobody has claimed it, and the operator wants no account taken over by its name alone.
+    if account.external_id is None and policy.adopt == "never":
+        return Refuse(
+            f'account {account.scim_id} matches, but adopt = "never"; give it this user\'s externalId or allow adoption'
+        )
+
+    changes = _changes(desired, link, account, policy)
+    if not changes:
+        return LinkOnly(account)
+    return Update(account.scim_id, account.version, changes, adopted=account)
+
+
+def occupied(candidate: Candidate, policy: Policy) -> Refuse | None:
+    """Why an account that has what a user is to get cannot give it up, or not yet. None: no other user stands in the way."""
+    account = candidate.account
 
     # The account is another Drupal user's: never taken, whatever the policy.
     if candidate.holder is Holder.USER:
@@ -139,24 +164,7 @@ def _adopt(
             f"the matching account {account.scim_id} is of a user who has left and waits to be deleted",
             wait=True,
         )
-
-    # It carries somebody else's externalId: a person has to say that it may be taken over.
-    if _claimed_by_another(candidate, source) and policy.adopt != "always":
-        return Refuse(
-            f"the matching account {account.scim_id} has another externalId; if it is this user's, set adopt = "
-            '"always" for this target, or clear or correct its externalId there'
-        )
-
-    # Nobody has claimed it, and the operator wants no account taken over by its name alone.
-    if account.external_id is None and policy.adopt == "never":
-        return Refuse(
-            f'account {account.scim_id} matches, but adopt = "never"; give it this user\'s externalId or allow adoption'
-        )
-
-    changes = _changes(desired, link, account, policy)
-    if not changes:
-        return LinkOnly(account)
-    return Update(account.scim_id, account.version, changes, adopted=account)
+    return None
 
 
 def _unqualified(

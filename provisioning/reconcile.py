@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from config.settings import OperationName, TargetSettings, Trigger
 from provisioning import operations as op
-from provisioning.applying import Applying
+from provisioning.applying import WAIT_SECONDS, Applying
 from provisioning.errors import (
     AmbiguousWrite,
     Conflict,
@@ -35,7 +36,7 @@ from provisioning.model import (
     Source,
     SourceUser,
 )
-from provisioning.plan import Candidate, Policy, plan
+from provisioning.plan import Candidate, Policy, occupied, plan
 from provisioning.ports import Lease, Ports
 from provisioning.reporting import Reporter
 
@@ -146,6 +147,8 @@ class _Attempt:
                 self.found = None
             case Conflict() if isinstance(decision, op.Create) and not self.found:
                 await self._look_harder(policy, surprise)
+            case Conflict() if isinstance(decision, op.Update):
+                await self._look_who_has_it(decision, policy, surprise)
             case _:
                 raise Permanent(
                     surprise.detail, status_code=surprise.status_code, scim_type=surprise.scim_type
@@ -167,6 +170,18 @@ class _Attempt:
         # Our own create of a moment ago may not be visible yet; anybody else's would be.
         kind = Transient if self.job.attempt > 1 else Permanent
         raise kind(detail, status_code=conflict.status_code, scim_type=conflict.scim_type)
+
+    async def _look_who_has_it(self, update: op.Update, policy: Policy, conflict: Conflict) -> None:
+        """Another account has what this one is to get. Where it is about to give it up, there is something to wait for."""
+        told: dict[str, Any] = {"status_code": conflict.status_code, "scim_type": conflict.scim_type}
+        changed = [attribute for attribute in policy.matching if attribute in update.changes.set]
+        for candidate in await self.finder.look_up(changed, policy):
+            refusal = occupied(candidate, policy)
+            if refusal is not None and refusal.wait:
+                raise Transient(refusal.reason, retry_after_seconds=WAIT_SECONDS, **told)
+            if refusal is not None:
+                raise Permanent(refusal.reason, **told)
+        raise Permanent(conflict.detail, **told)
 
     async def _read_account(self) -> None:
         assert self.linking.link is not None, "only linked accounts are read by id"

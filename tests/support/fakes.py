@@ -134,8 +134,7 @@ class FakeTarget:
 
     async def create(self, resource: Mapping[str, Any]) -> RemoteUser:
         await self._call("create")
-        if any(a["userName"].lower() == resource["userName"].lower() for a in self.accounts.values()):
-            raise Conflict("taken", status_code=409)
+        self._name_is_free(resource)
         scim_id = f"id-{next(self._ids)}"
         self._store(scim_id, resource)
         await self._answered("create")
@@ -151,7 +150,9 @@ class FakeTarget:
         for error in map(self.refuses.get, changes.set):
             if error is not None:
                 raise error
-        self._store(scim_id, merge(current.resource, changes))
+        changed = merge(current.resource, changes)
+        self._name_is_free(changed)
+        self._store(scim_id, changed)
         await self._answered("update")
         return self._remote(scim_id)
 
@@ -180,6 +181,11 @@ class FakeTarget:
     @property
     def writes(self) -> list[str]:
         return [name for name in self.requests if name in {"create", "update", "delete"}]
+
+    def _name_is_free(self, resource: Mapping[str, Any]) -> None:
+        name, own = resource["userName"].lower(), resource.get("id")
+        if any(a["userName"].lower() == name for i, a in self.accounts.items() if i != own):
+            raise Conflict("taken", status_code=409)
 
     def _store(self, scim_id: str, resource: Mapping[str, Any]) -> None:
         kept = {name: value for name, value in resource.items() if name not in self.drops}

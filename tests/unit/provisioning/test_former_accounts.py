@@ -63,6 +63,58 @@ def test_a_name_that_never_comes_free_is_a_dead_letter_in_the_end(handed_over):
     assert (result.outcome, "has still to follow" in result.detail) == (OutcomeName.FAILED, True)
 
 
+@pytest.fixture
+def both_linked() -> World:
+    """Bert, who has an account, has Anna's former name, and her account has it still."""
+    world = World()
+    world.site.add(ANNA, name="anna")
+    world.site.add(BERT, name="bert")
+    world.run(ANNA)
+    world.run(BERT)
+    world.site.edit(ANNA, name="anna_married")
+    world.site.edit(BERT, name="anna")
+    return world
+
+
+def test_a_name_handed_over_to_a_user_with_an_account_is_waited_for(both_linked):
+    world = both_linked
+    waiting = world.run(BERT)
+    assert (waiting.outcome, waiting.status_code, waiting.retry_after_seconds) == (
+        OutcomeName.PENDING,
+        409,
+        5.0,
+    )
+    world.run(ANNA)
+    done = world.run(BERT, attempt=2)
+    assert (done.operation, done.outcome) == (OperationName.UPDATE, OutcomeName.DONE)
+    accounts = {name: account["externalId"] for name, account in world.accounts().items()}
+    assert accounts == {"anna_married": ANNA, "anna": BERT}
+
+
+def test_a_name_that_another_user_keeps_is_a_dead_letter_at_once(both_linked):
+    world = both_linked
+    world.site.edit(ANNA, name="anna")
+    result = world.run(BERT)
+    assert (result.outcome, "belongs to another Drupal user" in result.detail) == (OutcomeName.FAILED, True)
+
+
+def test_a_name_that_nobody_of_ours_has_is_a_dead_letter_at_once(both_linked):
+    world = both_linked
+    world.site.edit(BERT, name="admin")
+    world.target.has(userName="admin")
+    result = world.run(BERT)
+    assert (result.outcome, result.status_code, result.detail) == (OutcomeName.FAILED, 409, "taken")
+
+
+def test_users_who_exchange_names_are_dead_letters_in_the_end(both_linked):
+    world = both_linked
+    world.site.edit(ANNA, name="bert")
+    for attempt in range(1, 3):
+        assert {world.run(user, attempt=attempt).outcome for user in (ANNA, BERT)} == {OutcomeName.PENDING}
+    assert {world.run(user, attempt=3).outcome for user in (ANNA, BERT)} == {OutcomeName.FAILED}
+    assert {account["externalId"] for account in world.accounts().values()} == {ANNA, BERT}
+
+
 def test_who_is_back_before_the_answer_to_a_delete_gets_an_account():
     """As from a backup: the same user, unchanged. The account went, and nobody was told."""
     world = World(leavers=LeaverSettings(deleted="delete"))

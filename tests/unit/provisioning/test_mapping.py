@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import string
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -112,7 +113,10 @@ PATHS = st.sampled_from(
     ]
 )
 VALUES = st.text(min_size=1, max_size=10).filter(str.strip)
-RESOURCES = st.dictionaries(PATHS, VALUES, min_size=1)
+# `active` always has a value where it is mapped.
+RESOURCES = st.builds(
+    lambda values, active: {**values, "active": active}, st.dictionaries(PATHS, VALUES), st.booleans()
+)
 
 
 @given(RESOURCES, PATHS, VALUES)
@@ -249,6 +253,14 @@ def test_a_fingerprint_changes_with_what_is_mapped_and_with_the_mapping_and_with
     assert compiled.fingerprint(user(), b"x" * 32) != before
 
 
+@pytest.mark.parametrize(
+    "values", [("half \ud800", "half \ud801"), (Decimal("1.0"), Decimal("1.1")), (2**80, 2**80 + 1)]
+)
+def test_a_fingerprint_tells_apart_what_json_does_not_know(values):
+    compiled = compile_target(target({"userName": "name", "title": "mail"}))
+    assert len({compiled.fingerprint(user(mail=value), KEY) for value in (None, *values)}) == 3
+
+
 def test_a_user_without_user_name_is_told_by_attribute():
     compiled = compile_target(target({"userName": "field_first_name"}))
     with pytest.raises(EvaluationError, match="userName"):
@@ -300,7 +312,7 @@ def test_after_applying_the_changes_nothing_differs(before, after):
     desired = Desired(after)
     sent = digests(Desired(before), KEY)
     account = {**new_resource(Desired(before)), "nickName": "kept", "meta": {"version": "1"}}
-    by_link = changes_since(Link("1", None, "", sent), desired, MAPPED, KEY)
+    by_link = changes_since(Link("1", None, "", sent, before["active"]), desired, MAPPED, KEY)
     by_account = changes_from(account, desired, MAPPED, sent)
     assert set(by_link.set) == set(by_account.set)
     merged = merge(account, by_account)
