@@ -1,28 +1,18 @@
-"""Paths, expressions, rendering, differences and the check against both schemas."""
+"""Rendering, fingerprints, matching values, and the check of a mapping against both schemas."""
 
 from __future__ import annotations
 
-import contextlib
-import string
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 
 from config.settings import MappedValue, TargetSettings
-from provisioning.diff import changes_from, changes_since, digests, merge, not_kept
-from provisioning.expressions import EvaluationError, Expression, ExpressionError
+from provisioning.expressions import EvaluationError
 from provisioning.mapping import MappingError, compile_target, matching_value, new_resource
-from provisioning.model import Desired, FieldInfo, Link, Presence, SourceUser
-from provisioning.paths import PathError, parse, remove_value, set_value, value_at
+from provisioning.model import Desired, FieldInfo, Presence, SourceUser
 from provisioning.schema import UserSchemas, check_mapping, read_schema, rfc_schemas
-
-KEY = b"k" * 32
-DEPARTMENT = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department"
-MAIL = 'emails[type eq "work"].value'
+from tests.support.resources import DEPARTMENT, KEY, MAIL
 
 
 def target(mapping: dict[str, str], **known: Any) -> TargetSettings:
@@ -42,165 +32,6 @@ def user(**values: Any) -> SourceUser:
     return SourceUser(
         7, "u-7", {**base, "field_first_name": None, "field_interests": [], "changed": 1, **values}
     )
-
-
-# -- paths -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["userName", "name.givenName", MAIL, DEPARTMENT, 'emails[type eq "work" and primary eq true].value', "emails", 'x509Certificates[display eq "a\\"b"].value'],
-)  # fmt: skip
-def test_paths_are_read_and_written(text):
-    assert str(parse(text)) == text
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "1name",
-        "emails[type]",
-        'emails[type ne "x"].value',
-        "a.b.c",
-        "urn:x",
-        'emails[type eq "work"',
-        "user name",
-    ],
-)
-def test_what_is_no_path_is_told(text):
-    with pytest.raises(PathError):
-        parse(text)
-
-
-def test_the_core_schema_may_be_written_out():
-    assert parse("urn:ietf:params:scim:schemas:core:2.0:User:userName") == parse("userName")
-
-
-def test_values_are_found_whatever_the_case_and_shape():
-    resource = {
-        "UserName": "a",
-        "emails": [{"type": "HOME", "value": "h"}, {"Type": "Work", "value": "w"}],
-        "active": "True",
-    }
-    assert value_at(resource, parse("userName")) == "a"
-    assert value_at(resource, parse(MAIL)) == "w"
-    assert value_at(resource, parse("emails.value")) == ["h", "w"]
-    assert value_at(resource, parse("name.givenName")) is None
-    assert value_at({"emails": {"type": "work", "value": "single"}}, parse(MAIL)) == "single"
-
-
-def test_the_last_value_of_an_element_takes_the_element_with_it():
-    resource = {
-        "emails": [{"type": "work", "value": "w", "primary": True}, {"type": "home", "value": "h"}],
-        "name": {"givenName": "Z"},
-    }
-    remove_value(resource, parse(MAIL))
-    remove_value(resource, parse("name.givenName"))
-    assert resource == {"emails": [{"type": "home", "value": "h"}]}
-
-
-PATHS = st.sampled_from(
-    [
-        "userName",
-        "name.givenName",
-        "name.familyName",
-        MAIL,
-        'emails[type eq "home"].value',
-        DEPARTMENT,
-        "active",
-        "title",
-    ]
-)
-VALUES = st.text(min_size=1, max_size=10).filter(str.strip)
-# `active` always has a value where it is mapped.
-RESOURCES = st.builds(
-    lambda values, active: {**values, "active": active}, st.dictionaries(PATHS, VALUES), st.booleans()
-)
-
-
-@given(RESOURCES, PATHS, VALUES)
-def test_what_is_set_is_found_and_what_is_removed_is_not(values, path, value):
-    resource = new_resource(Desired(values))
-    set_value(resource, parse(path), value)
-    assert value_at(resource, parse(path)) == value
-    remove_value(resource, parse(path))
-    assert value_at(resource, parse(path)) is None
-    for other, expected in values.items():
-        if other != path:
-            assert value_at(resource, parse(other)) == expected
-
-
-# -- expressions -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "values", "expected"),
-    [
-        ("mail | lower", {"mail": "A@B"}, "a@b"),
-        ("mail | lower", {"mail": None}, None),
-        ("'staff' if 'editor' in roles else 'member'", {"roles": ["editor"]}, "staff"),
-        ("mail and 'member' in roles", {"mail": "x", "roles": []}, False),
-        ("field_a ~ ' ' ~ field_b", {"field_a": "x", "field_b": None}, "x "),
-        ("field_x | join(', ')", {"field_x": ["a", "b"]}, "a, b"),
-        ("field_x | first", {"field_x": []}, None),
-        ("field_link.uri", {"field_link": {"uri": "u"}}, "u"),
-        ("field_link.uri", {"field_link": None}, None),
-        ("name | default('nobody')", {"name": ""}, "nobody"),
-        ("status", {"status": False}, False),
-        ("'constant'", {}, "constant"),
-        ("roles", {"roles": ["a"]}, ["a"]),
-    ],
-)
-def test_expressions(text, values, expected):
-    assert Expression(text).evaluate(values) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "empty"),
-        ("name |", "expected token"),
-        ("name | lowr", "did you mean lower?"),
-        ("'a' * 1000000000", "* is not allowed"),
-        ("2 ** 99", "** is not allowed"),
-        ("'%99999999d' % 1", "% is not allowed"),
-        ("range(10)", "calls are not allowed"),
-        ("name.format(1)", "calls are not allowed"),
-        ("name.__class__", "underscore"),
-        ("''.__class__.__mro__", "underscore"),
-        ("x }} {{ y", "unexpected"),
-        ("name" * 1000, "longer than"),
-    ],
-)
-def test_what_is_no_expression_is_told(text, words):
-    with pytest.raises(ExpressionError, match=words.replace("*", r"\*").replace("?", r"\?")):
-        Expression(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["name['__class__']", "name['__cl' ~ 'ass__']", "roles['append']", "name.upper"]
-)
-def test_python_is_out_of_reach(text):
-    values = {"name": "x", "roles": []}
-    try:
-        result = Expression(text).evaluate(values)
-    except EvaluationError:
-        return
-    assert result is None
-
-
-def test_filters_cannot_multiply_a_value_without_bound():
-    text = "name" + " | replace('a', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa')" * 30
-    with pytest.raises(EvaluationError):
-        Expression(text).evaluate({"name": "a"})
-
-
-@hypothesis_settings(max_examples=300, deadline=None)
-@given(st.text(alphabet=string.ascii_letters + string.digits + " |()[]'\".~+-{}%,_<>=", max_size=30))
-def test_no_text_gives_anything_but_a_value_or_a_sentence(text):
-    with contextlib.suppress(ExpressionError, EvaluationError):
-        Expression(text).evaluate({"name": "x", "roles": ["a"]})
 
 
 # -- rendering -------------------------------------------------------------------------------------------------------
@@ -280,63 +111,6 @@ def test_matching_values():
     assert matching_value(desired, "userName") == "a"
     assert matching_value(desired, "emails.value") == "m@x"
     assert matching_value(desired, "externalId") is None
-
-
-# -- differences -----------------------------------------------------------------------------------------------------
-
-MAPPED = frozenset(
-    {
-        "userName",
-        "name.givenName",
-        "name.familyName",
-        MAIL,
-        'emails[type eq "home"].value',
-        DEPARTMENT,
-        "active",
-        "title",
-    }
-)
-
-
-@given(RESOURCES)
-def test_nothing_differs_from_what_was_just_sent(values):
-    desired = Desired(values)
-    link = Link("1", None, "", digests(desired, KEY))
-    assert not changes_since(link, desired, MAPPED, KEY)
-    assert not changes_from(new_resource(desired), desired, MAPPED, {})
-    assert not_kept(values, {"userName": "x", **new_resource(desired)}) == ()
-
-
-@given(RESOURCES, RESOURCES)
-def test_after_applying_the_changes_nothing_differs(before, after):
-    desired = Desired(after)
-    sent = digests(Desired(before), KEY)
-    account = {**new_resource(Desired(before)), "nickName": "kept", "meta": {"version": "1"}}
-    by_link = changes_since(Link("1", None, "", sent, before["active"]), desired, MAPPED, KEY)
-    by_account = changes_from(account, desired, MAPPED, sent)
-    assert set(by_link.set) == set(by_account.set)
-    merged = merge(account, by_account)
-    assert not changes_from(merged, desired, MAPPED, sent)
-    assert merged["nickName"] == "kept"
-    assert "meta" not in merged
-
-
-def test_a_path_that_left_the_mapping_is_left_alone():
-    link = Link("1", None, "", digests(Desired({"userName": "a", "title": "t"}), KEY))
-    assert not changes_since(link, Desired({"userName": "a"}), frozenset({"userName"}), KEY)
-
-
-def test_a_value_somebody_else_set_is_not_taken_away_because_the_field_is_empty():
-    assert not changes_from({"userName": "a", "title": "theirs"}, Desired({"userName": "a"}), MAPPED, {})
-
-
-def test_servers_may_add_keys_to_elements_and_write_booleans_as_text():
-    account = {
-        "userName": "a",
-        "active": "True",
-        "emails": [{"type": "work", "value": "m", "primary": True, "display": "m"}],
-    }
-    assert not changes_from(account, Desired({"userName": "a", "active": True, MAIL: "m"}), MAPPED, {})
 
 
 # -- both schemas ----------------------------------------------------------------------------------------------------

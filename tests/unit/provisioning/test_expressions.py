@@ -1,0 +1,104 @@
+"""Expressions: what they give, and what they refuse."""
+
+from __future__ import annotations
+
+import contextlib
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from config.settings import MappedValue, TargetSettings
+from provisioning.expressions import EvaluationError, Expression, ExpressionError
+from provisioning.model import SourceUser
+
+
+def target(mapping: dict[str, str], **known: Any) -> TargetSettings:
+    values = {path: MappedValue(value=value) for path, value in mapping.items()}
+    return TargetSettings(name="acme", base_url="https://acme.example", mapping=values, **known)
+
+
+def user(**values: Any) -> SourceUser:
+    base = {
+        "uid": 7,
+        "uuid": "u-7",
+        "name": "zoë",
+        "mail": "Zoe@Example.test",
+        "status": True,
+        "roles": ["member"],
+    }
+    return SourceUser(
+        7, "u-7", {**base, "field_first_name": None, "field_interests": [], "changed": 1, **values}
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "expected"),
+    [
+        ("mail | lower", {"mail": "A@B"}, "a@b"),
+        ("mail | lower", {"mail": None}, None),
+        ("'staff' if 'editor' in roles else 'member'", {"roles": ["editor"]}, "staff"),
+        ("mail and 'member' in roles", {"mail": "x", "roles": []}, False),
+        ("field_a ~ ' ' ~ field_b", {"field_a": "x", "field_b": None}, "x "),
+        ("field_x | join(', ')", {"field_x": ["a", "b"]}, "a, b"),
+        ("field_x | first", {"field_x": []}, None),
+        ("field_link.uri", {"field_link": {"uri": "u"}}, "u"),
+        ("field_link.uri", {"field_link": None}, None),
+        ("name | default('nobody')", {"name": ""}, "nobody"),
+        ("status", {"status": False}, False),
+        ("'constant'", {}, "constant"),
+        ("roles", {"roles": ["a"]}, ["a"]),
+    ],
+)
+def test_expressions(text, values, expected):
+    assert Expression(text).evaluate(values) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "empty"),
+        ("name |", "expected token"),
+        ("name | lowr", "did you mean lower?"),
+        ("'a' * 1000000000", "* is not allowed"),
+        ("2 ** 99", "** is not allowed"),
+        ("'%99999999d' % 1", "% is not allowed"),
+        ("range(10)", "calls are not allowed"),
+        ("name.format(1)", "calls are not allowed"),
+        ("name.__class__", "underscore"),
+        ("''.__class__.__mro__", "underscore"),
+        ("x }} {{ y", "unexpected"),
+        ("name" * 1000, "longer than"),
+    ],
+)
+def test_what_is_no_expression_is_told(text, words):
+    with pytest.raises(ExpressionError, match=words.replace("*", r"\*").replace("?", r"\?")):
+        Expression(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["name['__class__']", "name['__cl' ~ 'ass__']", "roles['append']", "name.upper"]
+)
+def test_python_is_out_of_reach(text):
+    values = {"name": "x", "roles": []}
+    try:
+        result = Expression(text).evaluate(values)
+    except EvaluationError:
+        return
+    assert result is None
+
+
+def test_filters_cannot_multiply_a_value_without_bound():
+    text = "name" + " | replace('a', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa')" * 30
+    with pytest.raises(EvaluationError):
+        Expression(text).evaluate({"name": "a"})
+
+
+@hypothesis_settings(max_examples=300, deadline=None)
+@given(st.text(alphabet=string.ascii_letters + string.digits + " |()[]'\".~+-{}%,_<>=", max_size=30))
+def test_no_text_gives_anything_but_a_value_or_a_sentence(text):
+    with contextlib.suppress(ExpressionError, EvaluationError):
+        Expression(text).evaluate({"name": "x", "roles": ["a"]})
