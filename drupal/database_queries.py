@@ -13,7 +13,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
-    Row,
     Select,
     case,
     false,
@@ -23,6 +22,7 @@ from sqlalchemy import (
     select,
 )
 
+from drupal.database_rows import all_rows
 from drupal.database_schema import UserTables
 from drupal.database_statements import FieldStatements, UserStatements, base, joined
 from drupal.errors import NoUsers, Unintelligible
@@ -36,6 +36,8 @@ LONGEST_UID = 10
 _ICU = "und-x-icu"
 # Users asked for by name lie together where their uids span no more than so many times their number.
 DENSE = 2
+# Fewer are looked for one by one at once.
+FEW = 8
 
 
 class ShapeOutdated(Exception):
@@ -48,11 +50,13 @@ def users_by_uuid(connection: Connection, tables: UserTables, ids: Sequence[str]
     Raises Unintelligible for a user without its row of users_field_data: it is not gone.
     """
     statements = UserStatements.over(tables)
-    found = connection.execute(statements.by_uuid, {"uuids": _spellings(ids)}).all()
-    for row in found:
-        if row.name is None:
+    found = _between_outermost(connection, statements, ids)
+    if missing := _missing(ids, (uuid for _, uuid, *_ in found)):
+        found = [*found, *all_rows(connection, statements.by_uuid, {"uuids": _spellings(missing)})]
+    for uid, _, _, name, *_ in found:
+        if name is None:
             raise Unintelligible(
-                f"user {row.uid} has no row with default_langcode = 1 in users_field_data; the site's data is damaged"
+                f"user {uid} has no row with default_langcode = 1 in users_field_data; the site's data is damaged"
             )
     users = {user.uuid.lower(): user for user in _users_of(connection, statements, found)}
     answer = {uuid: users[uuid.lower()] for uuid in ids if uuid.lower() in users}
@@ -64,12 +68,35 @@ def users_by_uuid(connection: Connection, tables: UserTables, ids: Sequence[str]
 
 def uuids_present(connection: Connection, tables: UserTables, ids: Sequence[str]) -> frozenset[str]:
     """Those of the uuids that are in the database, damaged users among them: they are not gone."""
-    found = connection.execute(UserStatements.over(tables).uuids, {"uuids": _spellings(ids)})
-    there = {uuid.lower() for (uuid,) in found}
+    found = connection.execute(UserStatements.over(tables).refs, {"uuids": _spellings(ids)})
+    there = {uuid.lower() for _, uuid in found}
     present = frozenset(uuid for uuid in ids if uuid.lower() in there)
     if len(present) < len(ids):
         require_users(connection, tables)
     return present
+
+
+def _between_outermost(
+    connection: Connection, statements: UserStatements, ids: Sequence[str]
+) -> Sequence[Sequence[Any]]:
+    """Those of the users that are found without looking for each: a full sync asks for users by the order of their uids, so the
+    first and the last one say where the others lie. On SQLite each look for a uuid calls Python some twenty times, for
+    Drupal's collation.
+    """
+    if len(ids) < FEW:
+        return ()
+    ends = connection.execute(statements.refs, {"uuids": _spellings((ids[0], ids[-1]))}).all()
+    uids = [uid for uid, _ in ends]
+    if len(uids) != 2 or max(uids) - min(uids) >= DENSE * len(ids):
+        return ()
+    asked = {uuid.lower() for uuid in ids}
+    rows = all_rows(connection, statements.between, {"first": min(uids), "last": max(uids)})
+    return [row for row in rows if row[1].lower() in asked]
+
+
+def _missing(ids: Sequence[str], found: Iterable[str]) -> Sequence[str]:
+    there = {uuid.lower() for uuid in found}
+    return [uuid for uuid in ids if uuid.lower() not in there]
 
 
 def _spellings(ids: Sequence[str]) -> Sequence[str]:
@@ -206,11 +233,11 @@ def _rank(user: SourceUser, text: str) -> int:
 
 
 def _users_of(
-    connection: Connection, statements: UserStatements, rows: Sequence[Row[Any]]
+    connection: Connection, statements: UserStatements, rows: Sequence[Sequence[Any]]
 ) -> list[SourceUser]:
     if not rows:
         return []
-    uids = [row.uid for row in rows]
+    uids = [uid for uid, *_ in rows]
     first, last = min(uids), max(uids)
     # As in a full sync. A list of uids has to be spelled out anew each time, and costs more than the rows between.
     dense = last - first < DENSE * len(uids)
@@ -218,13 +245,13 @@ def _users_of(
     return _users(
         statements,
         rows,
-        lambda field: connection.execute(field.between if dense else field.of, asked).all(),
+        lambda field: all_rows(connection, field.between if dense else field.of, asked),
     )
 
 
 def _users(
     statements: UserStatements,
-    rows: Sequence[Row[Any]],
+    rows: Sequence[Sequence[Any]],
     read: Callable[[FieldStatements], Iterable[Sequence[Any]]],
 ) -> list[SourceUser]:
     """Whole users of base rows, in their order. read: a field's rows, of these users or of more.

@@ -40,13 +40,14 @@ class FieldStatements:
 
 @dataclass(frozen=True, slots=True)
 class UserStatements:
-    """after: users by uid; :after, :limit. by_uuid: :uuids; a user without its row of users_field_data has name None.
-    uuids: those of :uuids that are there.
+    """after: users by uid; :after, :limit. by_uuid: :uuids, between: :first, :last; a user without its row of
+    users_field_data has name None. refs: uid and uuid of those of :uuids that are there.
     """
 
     after: Select[Any]
     by_uuid: Select[Any]
-    uuids: Select[Any]
+    between: Select[Any]
+    refs: Select[Any]
     roles: FieldStatements
     fields: Sequence[FieldStatements]
 
@@ -57,10 +58,12 @@ class UserStatements:
         after = base(tables).where(users.uid > bindparam("after"))
         uuids: BindParameter[Any] = bindparam("uuids", expanding=True)
         asked = and_(users.uuid.in_(uuids), users.uid > 0)
+        between = and_(users.uid.between(bindparam("first"), bindparam("last")), users.uid > 0)
         return cls(
             after=after.order_by(users.uid).limit(bindparam("limit")),
             by_uuid=base(tables, outer=True).where(asked),
-            uuids=select(users.uuid).where(asked),
+            between=base(tables, outer=True).where(between),
+            refs=select(users.uid, users.uuid).where(asked),
             roles=FieldStatements.over(tables.roles),
             fields=tuple(FieldStatements.over(field) for field in tables.fields),
         )
