@@ -87,11 +87,16 @@ def _between_outermost(
         return ()
     ends = connection.execute(statements.refs, {"uuids": _spellings((ids[0], ids[-1]))}).all()
     uids = [uid for uid, _ in ends]
-    if len(uids) != 2 or max(uids) - min(uids) >= DENSE * len(ids):
+    if len(uids) != 2 or not _dense(uids, len(ids)):
         return ()
     asked = {uuid.lower() for uuid in ids}
     rows = all_rows(connection, statements.between, {"first": min(uids), "last": max(uids)})
     return [row for row in rows if row[1].lower() in asked]
+
+
+def _dense(uids: Sequence[int], users: int) -> bool:
+    """Whether so many users between the first and the last uid lie together."""
+    return max(uids) - min(uids) < DENSE * users
 
 
 def _missing(ids: Sequence[str], found: Iterable[str]) -> Sequence[str]:
@@ -238,10 +243,9 @@ def _users_of(
     if not rows:
         return []
     uids = [uid for uid, *_ in rows]
-    first, last = min(uids), max(uids)
     # As in a full sync. A list of uids has to be spelled out anew each time, and costs more than the rows between.
-    dense = last - first < DENSE * len(uids)
-    asked = {"first": first, "last": last} if dense else {"uids": uids}
+    dense = _dense(uids, len(uids))
+    asked = {"first": min(uids), "last": max(uids)} if dense else {"uids": uids}
     return _users(
         statements,
         rows,

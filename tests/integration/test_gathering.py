@@ -29,6 +29,18 @@ async def _counted(world, run_id):
     return run.cursor, run.counters["scanned"], run.counters["unchanged"]
 
 
+async def _stopped(world):
+    """The run of a scan that fails before its fourth page."""
+
+    async def stop():
+        raise ConnectionError
+
+    world.site.meanwhile = {3: stop}
+    with pytest.raises(ConnectionError):
+        await world.run_sync()
+    return await world.state.runs.last()
+
+
 def test_those_of_several_pages_go_in_one_message(world):
     async def body(world):
         run = await world.run_sync()
@@ -63,13 +75,7 @@ def test_a_scan_that_stops_before_they_are_submitted_finds_them_again_and_counts
         # The first page has nobody.
         world.site.edit(CHANGED[0], name="user1")
 
-        async def stop():
-            raise ConnectionError
-
-        world.site.meanwhile = {3: stop}
-        with pytest.raises(ConnectionError):
-            await world.run_sync()
-        last = await world.state.runs.last()
+        last = await _stopped(world)
         assert (world.sent.users, await _counted(world, last.run_id)) == ([], (5, 5, 5))
         assert (await world.run_sync()).run_id == last.run_id
         assert world.sent.messages == [CHANGED[1:]]
@@ -82,13 +88,7 @@ def test_a_scan_that_stops_after_some_were_submitted_goes_on_from_there(world, m
     monkeypatch.setattr(findings, "SUBMIT", 2)
 
     async def body(world):
-        async def stop():
-            raise ConnectionError
-
-        world.site.meanwhile = {3: stop}
-        with pytest.raises(ConnectionError):
-            await world.run_sync()
-        last = await world.state.runs.last()
+        last = await _stopped(world)
         assert await _counted(world, last.run_id) == (10, 10, 8)
         await world.run_sync()
         assert world.sent.messages == [CHANGED[:2], CHANGED[2:]]

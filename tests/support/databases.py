@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
+
+from drupal.database_engine import nocase_utf8
 
 KINDS = ("sqlite", "mariadb", "postgresql")
 _SERVERS = {
@@ -49,6 +52,25 @@ def fresh_database(kind: str, folder: Path) -> Iterator[str]:
         finally:
             force = " WITH (FORCE)" if kind == "postgresql" else ""
             server.execute(text(f"DROP DATABASE {name}{force}"))
+
+
+@contextmanager
+def writing(url: str) -> Iterator[Any]:
+    """A plain connection that can write, as the site's own would."""
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(
+            engine, "connect", lambda connection, _: connection.create_collation("NOCASE_UTF8", nocase_utf8)
+        )
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
+def execute(url: str, *statements: str, **parameters: Any) -> None:
+    with writing(url) as connection:
+        for statement in statements:
+            connection.execute(text(statement), parameters)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import create_engine, event, text
 
 from cli.demo.site import DrupalSite
 from config.settings import (
@@ -19,7 +18,6 @@ from config.settings import (
     TriggerSettings,
 )
 from drupal.database import DatabaseReader
-from drupal.database_engine import nocase_utf8
 from producers.changes import ChangeDetection, Found
 from producers.counting import CountedDepartures
 from producers.departures import Watched
@@ -28,7 +26,7 @@ from provisioning.model import Link, Total, UserRef
 from state.marks import MarkStore
 from state.roster import Page, RosterStore
 from state.target_state import TargetState
-from tests.support.databases import fresh_database
+from tests.support.databases import execute, fresh_database
 from tests.support.valkey import with_redis
 
 # The administrator has uid 1; these have 2 and up.
@@ -158,17 +156,7 @@ class World:
         return set(await self.state(target).ledger.states(users))
 
     def execute(self, *statements: str) -> None:
-        engine = create_engine(self.url)
-        if engine.dialect.name == "sqlite":
-            event.listen(
-                engine,
-                "connect",
-                lambda connection, _: connection.create_collation("NOCASE_UTF8", nocase_utf8),
-            )
-        with engine.begin() as connection:
-            for statement in statements:
-                connection.execute(text(statement))
-        engine.dispose()
+        execute(self.url, *statements)
 
     async def roster(self) -> list[str]:
         """Everybody in it."""

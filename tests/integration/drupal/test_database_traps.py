@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from cli.demo.site import DrupalSite
@@ -17,10 +16,10 @@ from cli.demo.tables import php_serialize
 from config.settings import DrupalDatabaseSettings
 from drupal import database
 from drupal.database import DatabaseReader
-from drupal.database_engine import nocase_utf8, open_engine
+from drupal.database_engine import open_engine
 from provisioning.errors import SourceUnreadable
 from provisioning.model import SourceUser
-from tests.support.databases import KINDS, fresh_database
+from tests.support.databases import KINDS, execute, fresh_database
 from tests.support.site_fixture import TRAP_FIELDS, TRAP_USERS, trap_site
 
 ZOE = TRAP_USERS[1].uuid
@@ -42,25 +41,6 @@ def ask(url: str, question: Callable[[DatabaseReader], Awaitable[Any]], **option
 
 async def scanned(reader: DatabaseReader) -> list[SourceUser]:
     return [user async for page in reader.scan() for user in page]
-
-
-@contextmanager
-def writing(url: str) -> Iterator[Any]:
-    """A plain connection that can write, as the site's own would."""
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(
-            engine, "connect", lambda connection, _: connection.create_collation("NOCASE_UTF8", nocase_utf8)
-        )
-    with engine.begin() as connection:
-        yield connection
-    engine.dispose()
-
-
-def execute(url: str, *statements: str, **parameters: Any) -> None:
-    with writing(url) as connection:
-        for statement in statements:
-            connection.execute(text(statement), parameters)
 
 
 def test_rows_marked_deleted_are_not_read(kind: str, tmp_path: Path) -> None:

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, event, literal_column, select, text
+from sqlalchemy import create_engine, literal_column, select
 
 from cli.demo.rows import Person
 from cli.demo.site import DrupalSite
 from config.settings import DrupalDatabaseSettings
 from drupal import database_rows
 from drupal.database import DatabaseReader
-from drupal.database_engine import nocase_utf8
 from provisioning.model import SourceUser
-from tests.support.databases import KINDS, fresh_database
+from tests.support.databases import KINDS, execute, fresh_database
 
 # Their uids rise by one. Uuids sort the other way round.
 USERS = [f"0f000000-0000-4000-8000-{1000 - number:012d}" for number in range(40)]
@@ -56,15 +55,6 @@ def read(url: str, ids: Sequence[str]) -> dict[str, SourceUser]:
             await reader.close()
 
     return asyncio.run(run())
-
-
-def execute(url: str, statement: str) -> None:
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", lambda made, _: made.create_collation("NOCASE_UTF8", nocase_utf8))
-    with engine.begin() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,10 @@ from hypothesis import given
 from provisioning.diff import changes_from, changes_since, digests, merge, not_kept
 from provisioning.mapping import new_resource
 from provisioning.model import Desired, Link
-from tests.support.resources import DEPARTMENT, KEY, MAIL, RESOURCES
+from tests.support import resources
+from tests.support.resources import KEY, MAIL, RESOURCES
 
-MAPPED = frozenset(
-    {
-        "userName",
-        "name.givenName",
-        "name.familyName",
-        MAIL,
-        'emails[type eq "home"].value',
-        DEPARTMENT,
-        "active",
-        "title",
-    }
-)
+MAPPED = frozenset(resources.MAPPED)
 
 
 @given(RESOURCES)

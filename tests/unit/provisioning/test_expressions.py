@@ -4,35 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import string
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from config.settings import MappedValue, TargetSettings
 from provisioning.expressions import EvaluationError, Expression, ExpressionError
-from provisioning.model import SourceUser
-
-
-def target(mapping: dict[str, str], **known: Any) -> TargetSettings:
-    values = {path: MappedValue(value=value) for path, value in mapping.items()}
-    return TargetSettings(name="acme", base_url="https://acme.example", mapping=values, **known)
-
-
-def user(**values: Any) -> SourceUser:
-    base = {
-        "uid": 7,
-        "uuid": "u-7",
-        "name": "zoë",
-        "mail": "Zoe@Example.test",
-        "status": True,
-        "roles": ["member"],
-    }
-    return SourceUser(
-        7, "u-7", {**base, "field_first_name": None, "field_interests": [], "changed": 1, **values}
-    )
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,6 @@ from tests.support.fakes import (
 from tests.support.reconciling import ANNA, MAIL, World
 
 
-@pytest.fixture
-def world() -> World:
-    world = World()
-    world.site.add(ANNA, name="anna", mail="anna@example.test")
-    return world
-
-
 def test_a_new_user_gets_an_account_with_every_mapped_attribute(world):
     result = world.run(ANNA)
     assert (result.operation, result.outcome) == (OperationName.CREATE, OutcomeName.DONE)

@@ -19,13 +19,6 @@ from tests.support.fakes import (
 from tests.support.reconciling import ANNA, BERT, World
 
 
-@pytest.fixture
-def world() -> World:
-    world = World()
-    world.site.add(ANNA, name="anna", mail="anna@example.test")
-    return world
-
-
 def test_a_lost_answer_to_a_create_never_makes_a_second_account(world):
     world.target.after = lambda verb: lost_answer() if verb == "create" else None
     first = world.run(ANNA)
