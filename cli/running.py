@@ -20,7 +20,7 @@ from cli.session import DONE, NOT_FINISHED, ConfigOption, JsonOption, Session, T
 LANES = ("interactive", "bulk")
 # A thread waits for a message's users, who are worked on at once. Messages of the interactive lane have few users, so that
 # lane wants more of them; a bulk worker holds no more than keep its target busy, and leaves the rest to the other workers.
-THREADS = {"interactive": 8, "bulk": 4}
+THREADS = {"interactive": 8, "bulk": 3}
 # dramatiq lets users that are being worked on finish; whatever is not by then comes back through its lease.
 STOP_SECONDS = 10
 BOOT_SECONDS = 60

@@ -16,9 +16,8 @@ from state.connection import sync_client
 from state.consumer import WakingBroker
 from state.ledger import BULK, INTERACTIVE
 
-# Users a message: some rounds of the target's concurrency, so that a message's own cost (1 ms, and reading Drupal) is spread
-# over many; and no more, so that several workers come out even.
-ROUNDS, FEWEST, MOST = 4, 25, 200
+# Users a message: as many as are submitted at a time. A worker that is to do less at a time sends the rest on.
+MOST = 500
 ACTORS = {INTERACTIVE: "reconcile_interactive", BULK: "reconcile_bulk"}
 # A message of ours that died is of no use: the sweeper sends another.
 DEAD_MESSAGE_MS = 3_600_000
@@ -37,18 +36,13 @@ def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> Wa
     return broker
 
 
-def users_a_message(concurrency: int) -> int:
-    """concurrency: the most requests under way at the target."""
-    return max(FEWEST, min(MOST, ROUNDS * concurrency))
-
-
 def send(
     broker: dramatiq.Broker,
     target: str,
     users: Sequence[str],
     lane: str,
     delay_seconds: float = 0,
-    at_most: int = FEWEST,
+    at_most: int = MOST,
 ) -> None:
     """Sends a message for every `at_most` users. Blocks for a moment; raises what redis-py raises."""
     delay = round(delay_seconds * 1000) or None

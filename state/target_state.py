@@ -11,7 +11,7 @@ import dramatiq
 import redis
 
 from config.settings import OperationName, TargetSettings, Trigger
-from state.broker import lane_of, send, users_a_message
+from state.broker import MOST, lane_of, send
 from state.client import Redis
 from state.gate import Gate
 from state.guard import RemovalGuard
@@ -36,7 +36,6 @@ class TargetState:
     history: History
     runs: Runs
     broker: dramatiq.Broker
-    users_a_message: int
 
     @classmethod
     def of(cls, client: Redis, broker: dramatiq.Broker, settings: TargetSettings) -> TargetState:
@@ -53,7 +52,6 @@ class TargetState:
             history=History(client, name),
             runs=Runs(client, name),
             broker=broker,
-            users_a_message=users_a_message(settings.limits.concurrency),
         )
 
     async def submit(
@@ -72,12 +70,13 @@ class TargetState:
         await self.send(marked.to_send, lane_of(trigger))
         return marked.generations
 
-    async def send(self, users: Sequence[str], lane: str, delay_seconds: float = 0) -> None:
-        """Sends messages for pending users; what fails is left to the sweeper."""
+    async def send(
+        self, users: Sequence[str], lane: str, delay_seconds: float = 0, at_most: int = MOST
+    ) -> None:
+        """Sends a message for every `at_most` pending users; what fails is left to the sweeper."""
         if users:
             with contextlib.suppress(redis.RedisError, dramatiq.errors.BrokerError):
-                size = self.users_a_message
-                await asyncio.to_thread(send, self.broker, self.target, users, lane, delay_seconds, size)
+                await asyncio.to_thread(send, self.broker, self.target, users, lane, delay_seconds, at_most)
 
     async def hurry(self) -> None:
         """Whoever waits for a back-off is tried now."""

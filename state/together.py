@@ -9,10 +9,11 @@ from typing import Generic, TypeVar
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
 
-MOST = 200
-# Between the starts of two calls; shorter after one that carried fewer than so many: a person may wait for a lone user.
-# Whoever comes after a quiet moment is sent at once.
-PAUSE_SECONDS, FEW = 0.02, 4
+MOST = 500
+# Between the starts of two calls, after one that carried so many; after fewer it is shorter in proportion, so that they come
+# together only where there are a thousand a second: a person may wait for a lone user. Whoever comes after a quiet moment is
+# sent at once.
+PAUSE_SECONDS, MANY = 0.05, 50
 
 
 class Together(Generic[Asked, Answered]):
@@ -40,7 +41,7 @@ class Together(Generic[Asked, Answered]):
             if len(self._waiting) < MOST and (early := self._next_at - loop.time()) > 0:
                 await asyncio.sleep(early)
             taken, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-            self._next_at = loop.time() + PAUSE_SECONDS * min(1.0, len(taken) / FEW)
+            self._next_at = loop.time() + PAUSE_SECONDS * min(1.0, len(taken) / MANY)
             # Whoever was cancelled before it was sent is not sent.
             await self._send([(item, answer) for item, answer in taken if not answer.done()])
 

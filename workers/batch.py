@@ -75,10 +75,15 @@ class Batch:
         if health.throttled_seconds > PATIENCE_SECONDS:
             await self._work.state.send(users, lane, health.throttled_seconds)
             return
-        jobs = await self._ledger.claim(users, self._owner, LEASE_SECONDS)
+        portion = self._work.portion
+        count = portion.of(len(users))
+        await self._work.state.send(users[count:], lane, at_most=count)
+        jobs = await self._ledger.claim(users[:count], self._owner, LEASE_SECONDS)
         if jobs:
+            began = time.monotonic()
             async with keep(self._ledger, self._owner, [job.user for job in jobs]) as leases:
                 await self._work_on(jobs, leases)
+            portion.took(len(jobs), time.monotonic() - began)
 
     async def _work_on(self, jobs: Sequence[Job], leases: HeldLeases) -> None:
         ids = [job.user for job in jobs]

@@ -23,6 +23,7 @@ from state.links import digest_key
 from state.rate import Rate
 from state.target_state import TargetState
 from workers.concurrency import Concurrency
+from workers.portion import Portion
 from workers.throttle import Limit, Throttle
 
 
@@ -32,13 +33,16 @@ class UnknownTargetError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TargetWork:
-    """One target, open: its settings, its state in Redis, itself on the wire, and the reconciler over them."""
+    """One target, open: its settings, its state in Redis, itself on the wire, the reconciler over them, and how many users
+    it takes at once.
+    """
 
     settings: TargetSettings
     compiled: CompiledTarget
     state: TargetState
     target: ScimTarget
     reconciler: Reconciler
+    portion: Portion
 
 
 @dataclass
@@ -109,9 +113,9 @@ class Runtime:
         ports = Ports(self.reader, target, state.links, state.guard, state.rewritten)
         # Jitter needs no cryptography.
         spread: Callable[[], float] = random.random
-        return TargetWork(
-            settings, compiled, state, target, Reconciler(settings, compiled, key, ports, spread)
-        )
+        reconciler = Reconciler(settings, compiled, key, ports, spread)
+        portion = before.portion if before else Portion(settings.limits.concurrency)
+        return TargetWork(settings, compiled, state, target, reconciler, portion)
 
     async def close(self) -> None:
         for work in self._targets.values():

@@ -33,8 +33,9 @@ from state.keys import SOURCE
 from state.target_state import TargetState
 from tests.support.fakes import FakeRewritten, FakeSite, FakeTarget
 from tests.support.valkey import with_redis
-from workers import batch
+from workers import batch, portion
 from workers.batch import Batch
+from workers.portion import Portion
 from workers.runtime import TargetWork
 
 USERS = [f"0e000000-0000-4000-8000-{number:012d}" for number in range(10)]
@@ -68,7 +69,8 @@ class World:
         compiled = compile_target(settings)
         ports = Ports(self.site, self.target, self.state.links, self.state.guard, FakeRewritten())
         reconciler = Reconciler(settings, compiled, b"k" * 32, ports, random=lambda: 0.5)
-        work = TargetWork(settings, compiled, self.state, self.target, reconciler)
+        self.portion = Portion(settings.limits.concurrency)
+        work = TargetWork(settings, compiled, self.state, self.target, reconciler, self.portion)
         self.source_gate = Gate(client, SOURCE)
         self.stopping = asyncio.Event()
         self.batch = Batch(work, self.site, self.source_gate, "w", structlog.get_logger(), self.stopping)
@@ -278,6 +280,41 @@ def test_a_defect_of_ours_becomes_a_dead_letter_after_all_attempts_and_harms_nob
         (_, delay), *_ = world.sent.messages
         assert delay > 0
         assert "canary" not in str(await world.state.ledger.dead_letters())
+
+    world(body)
+
+
+def test_of_a_message_that_is_too_much_at_once_the_rest_goes_on_to_whoever_is_free(world):
+    async def body(world):
+        world.portion.size = 4
+        await world.submit()
+        await world.batch.run(USERS, "interactive")
+        assert len(world.target.accounts) == 4
+        assert [len(users) for users, _ in world.sent.messages] == [4, 2]
+        for users, delay in list(world.sent.messages):
+            assert delay is None
+            await world.batch.run(users, "interactive")
+        assert len(world.target.accounts) == 10
+
+    world(body)
+
+
+def test_a_portion_that_takes_long_is_a_smaller_one_the_next_time(world, monkeypatch):
+    monkeypatch.setattr(portion, "FEWEST", 1)
+    monkeypatch.setattr(portion, "SECONDS", 0.1)
+
+    async def body(world):
+        world.portion.size = len(USERS)
+        create = world.target.create
+
+        async def slow(resource):
+            await asyncio.sleep(0.3)
+            return await create(resource)
+
+        world.target.create = slow
+        await world.submit()
+        await world.batch.run(USERS, "interactive")
+        assert world.portion.size == len(USERS) // 2
 
     world(body)
 
