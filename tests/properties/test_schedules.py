@@ -143,8 +143,26 @@ class World:
                 if not self.failed:
                     return
                 await self.ledger.retry([letter.user for letter in self.failed])
+            if turn in {20, 40}:
+                await self.part_those_who_exchange_names()
             await asyncio.sleep(LEASE_SECONDS / 4)
         raise AssertionError(f"never came to rest: {[letter.detail for letter in self.failed]}")
+
+    async def part_those_who_exchange_names(self) -> None:
+        """What docs/targets.md tells a person to do: users who have exchanged names wait for each other, until one of them has
+        a third name; here that one keeps it.
+        """
+        accounts = {each["externalId"]: each["userName"] for each in self.target.accounts.values()}
+        wanted = {uuid: user["name"] for uuid, user in self.site.users.items()}
+        for uuid, name in wanted.items():
+            met, holder = [uuid], _holder(accounts, name)
+            while holder is not None and holder not in met and holder in wanted:
+                met.append(holder)
+                holder = _holder(accounts, wanted[holder])
+            if holder == uuid and len(met) > 1:
+                self.site.edit(uuid, name=f"third-{name}")
+                await self.ledger.mark_pending([uuid], Trigger.MANUAL)
+                return
 
     def check(self, deleted: str) -> None:
         accounts = list(self.target.accounts.values())
@@ -157,6 +175,11 @@ class World:
             assert (active[uuid]["userName"], active[uuid].get("title")) == (user["name"], user["mail"])
         if deleted == "delete":
             assert set(owners) <= set(self.site.users)
+
+
+def _holder(accounts: dict[str, str], name: str) -> str | None:
+    """Whose account has a name."""
+    return next((uuid for uuid, held in accounts.items() if held == name), None)
 
 
 async def schedule(world: World, steps: int) -> None:
@@ -191,5 +214,20 @@ def test_every_schedule_ends_with_the_target_equal_to_the_site(deleted, seed, st
         await schedule(world, steps)
         await world.quiet()
         world.check(deleted)
+
+    asyncio.run(run())
+
+
+def test_users_who_exchanged_names_wait_for_each_other_until_one_has_a_third():
+    async def run() -> None:
+        world = World(1, "delete")
+        for user, name in zip(USERS, NAMES[:3], strict=False):
+            world.site.add(user, name=name)
+        await world.quiet()
+        for user, name in zip(USERS, (*NAMES[1:3], NAMES[0]), strict=False):
+            world.site.edit(user, name=name)
+        await world.quiet()
+        world.check("delete")
+        assert any(user["name"].startswith("third-") for user in world.site.users.values())
 
     asyncio.run(run())
