@@ -62,6 +62,7 @@ class Batch:
         self._requests: dict[str, list[str]] = {}
         self._closed = asyncio.Event()
         self._wait_seconds = 0.0
+        self._done = 0
         self._lane = BULK
 
     async def run(self, users: Sequence[str], lane: str) -> None:
@@ -83,7 +84,7 @@ class Batch:
             began = time.monotonic()
             async with keep(self._ledger, self._owner, [job.user for job in jobs]) as leases:
                 await self._work_on(jobs, leases)
-            portion.took(len(jobs), time.monotonic() - began)
+            portion.took(self._done, time.monotonic() - began)
 
     async def _work_on(self, jobs: Sequence[Job], leases: HeldLeases) -> None:
         ids = [job.user for job in jobs]
@@ -231,6 +232,7 @@ class Batch:
         settled = await self._ledger.settle(job, self._owner, result)
         if not settled.applied:
             return
+        self._done += 1
         log_result(self._log, result)
         if settled.run:
             self._log.info("sync_finished", target=job.target, run_id=settled.run)

@@ -33,9 +33,9 @@ from state.keys import SOURCE
 from state.target_state import TargetState
 from tests.support.fakes import FakeRewritten, FakeSite, FakeTarget
 from tests.support.valkey import with_redis
-from workers import batch, portion
+from workers import batch
 from workers.batch import Batch
-from workers.portion import Portion
+from workers.portion import SECONDS, Portion
 from workers.runtime import TargetWork
 
 USERS = [f"0e000000-0000-4000-8000-{number:012d}" for number in range(10)]
@@ -299,22 +299,34 @@ def test_of_a_message_that_is_too_much_at_once_the_rest_goes_on_to_whoever_is_fr
     world(body)
 
 
-def test_a_portion_that_takes_long_is_a_smaller_one_the_next_time(world, monkeypatch):
-    monkeypatch.setattr(portion, "FEWEST", 1)
-    monkeypatch.setattr(portion, "SECONDS", 0.1)
-
+def test_a_portion_that_takes_long_is_a_smaller_one_the_next_time(world):
     async def body(world):
-        world.portion.size = len(USERS)
+        many = [f"0f000000-0000-4000-8000-{number:012d}" for number in range(60)]
+        for number, user in enumerate(many):
+            world.site.add(user, name=f"other{number}")
+        world.portion.size = 100
         create = world.target.create
 
         async def slow(resource):
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(1.3 * SECONDS)
             return await create(resource)
 
         world.target.create = slow
+        await world.state.submit(many, Trigger.MANUAL)
+        await world.batch.run(many, "interactive")
+        assert world.portion.size == 50
+
+    world(body)
+
+
+def test_users_who_were_handed_back_make_no_portion_larger(world):
+    async def body(world):
+        world.target.before = lambda verb: Unauthorized("401", status_code=401)
+        world.portion.size = 12
         await world.submit()
         await world.batch.run(USERS, "interactive")
-        assert world.portion.size == len(USERS) // 2
+        assert (await world.state.ledger.counts()).pending == 10
+        assert world.portion.size == 12
 
     world(body)
 
