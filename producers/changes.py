@@ -16,13 +16,13 @@ from config.settings import Trigger
 from producers.departures import Departed, Departures, Watched
 from provisioning.model import UserRef
 from provisioning.ports import SourceReader
+from state.broker import USERS_A_MESSAGE
 from state.marks import Mark, MarkStore
 
 # A save may take this long from the time it is stamped with to its commit.
 OVERLAP_SECONDS = 300
 # `changed` has whole seconds: a user seen in the second that is still running may be saved in it once more.
 SAME_SECOND = 2
-SUBMIT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ class ChangeDetection:
 
     async def _submit_saved(self, each: Watched, share: Share, departed: Departed, began: int) -> Found:
         found = Found(tuple(ref.uuid for ref in share.new), departed.left)
-        for start in range(0, len(found.changed), SUBMIT):
-            await each.state.submit(found.changed[start : start + SUBMIT], Trigger.AUTOMATIC)
+        for start in range(0, len(found.changed), USERS_A_MESSAGE):
+            await each.state.submit(found.changed[start : start + USERS_A_MESSAGE], Trigger.AUTOMATIC)
         mark = share.moved(began, departed.gone)
         if mark != share.mark:
             await self._marks[each.name].write(mark)
@@ -120,9 +120,11 @@ class ChangeDetection:
         # Very many at once are judged together, as those of a full sync are.
         batch = f"poll-{int(self._clock())}"
         over_budget = await each.state.guard.close_run(batch, len(users))
-        for start in range(0, len(users), SUBMIT):
+        for start in range(0, len(users), USERS_A_MESSAGE):
             await each.state.submit(
-                users[start : start + SUBMIT], Trigger.AUTOMATIC, run_id=batch if over_budget else None
+                users[start : start + USERS_A_MESSAGE],
+                Trigger.AUTOMATIC,
+                run_id=batch if over_budget else None,
             )
 
     async def _begin(self, names: Collection[str], departed: Mapping[str, Departed], began: int) -> None:

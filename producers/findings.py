@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from producers.attendance import Attendance
 from provisioning.model import SourceUser
+from state.broker import USERS_A_MESSAGE
 
-# Users submitted in one call.
-SUBMIT = 500
+# Users submitted in one call: a message for each.
+SUBMIT = USERS_A_MESSAGE
 # Where few are changed, those of several pages are submitted together: a message costs a worker more than a user does. But
 # nobody waits longer than this for the pages that follow.
 GATHER_SECONDS = 1.0

@@ -121,10 +121,9 @@ def member(resource: Mapping[str, Any], name: str) -> str | None:
     """The key of a JSON object that spells this attribute, whatever its case."""
     if name in resource:
         return name
-    lowered, length = name.lower(), len(name)
+    lowered = name.lower()
     for key in resource:
-        # Names are ASCII. Their lengths tell nearly all apart, and there are as many comparisons as the square of them.
-        if len(key) == length and key.lower() == lowered:
+        if key.lower() == lowered:
             return key
     return None
 

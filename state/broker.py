@@ -16,8 +16,8 @@ from state.connection import sync_client
 from state.consumer import WakingBroker
 from state.ledger import BULK, INTERACTIVE
 
-# Users a message: as many as are submitted at a time. A worker that is to do less at a time sends the rest on.
-MOST = 500
+# Producers submit so many at a time. A worker that is to do fewer at a time sends the rest on.
+USERS_A_MESSAGE = 500
 ACTORS = {INTERACTIVE: "reconcile_interactive", BULK: "reconcile_bulk"}
 # A message of ours that died is of no use: the sweeper sends another.
 DEAD_MESSAGE_MS = 3_600_000
@@ -42,7 +42,7 @@ def send(
     users: Sequence[str],
     lane: str,
     delay_seconds: float = 0,
-    at_most: int = MOST,
+    at_most: int = USERS_A_MESSAGE,
 ) -> None:
     """Sends a message for every `at_most` users. Blocks for a moment; raises what redis-py raises."""
     delay = round(delay_seconds * 1000) or None

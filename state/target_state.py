@@ -11,7 +11,7 @@ import dramatiq
 import redis
 
 from config.settings import OperationName, TargetSettings, Trigger
-from state.broker import MOST, lane_of, send
+from state.broker import USERS_A_MESSAGE, lane_of, send
 from state.client import Redis
 from state.gate import Gate
 from state.guard import RemovalGuard
@@ -71,7 +71,7 @@ class TargetState:
         return marked.generations
 
     async def send(
-        self, users: Sequence[str], lane: str, delay_seconds: float = 0, at_most: int = MOST
+        self, users: Sequence[str], lane: str, delay_seconds: float = 0, at_most: int = USERS_A_MESSAGE
     ) -> None:
         """Sends a message for every `at_most` pending users; what fails is left to the sweeper."""
         if users:

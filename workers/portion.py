@@ -7,10 +7,10 @@ that one is through, and other workers end with nothing to do. So each takes wha
 
 from __future__ import annotations
 
-from state.broker import MOST
+from state.broker import USERS_A_MESSAGE
 
 SECONDS = 1.0
-# So many at once are what one look at the listing is for (workers.batch).
+# Enough of them for one look at the listing (workers.batch, MANY), and for a message to cost less than they do.
 FEWEST = 25
 # To begin with, some rounds of the target's concurrency.
 ROUNDS = 4
@@ -27,7 +27,7 @@ class Portion:
         return -(-users // -(-users // self.size))
 
     def took(self, users: int, seconds: float) -> None:
-        """Learns from a portion that is done."""
+        """Learns from a portion. users: those of it that are done; whoever was handed back tells nothing."""
         if 2 * users < self.size:
             # Too few to tell.
             return
@@ -36,4 +36,4 @@ class Portion:
 
 
 def _within(users: int) -> int:
-    return max(FEWEST, min(MOST, users))
+    return max(FEWEST, min(USERS_A_MESSAGE, users))

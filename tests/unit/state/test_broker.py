@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from state.broker import MOST, send
+from state.broker import USERS_A_MESSAGE, send
 
 
 class Sent:
@@ -24,5 +24,5 @@ def test_everybody_is_in_exactly_one_message():
 
 def test_what_is_submitted_at_a_time_goes_into_one_message():
     sent = Sent()
-    send(sent, "acme", [str(number) for number in range(MOST)], "bulk")
+    send(sent, "acme", [str(number) for number in range(USERS_A_MESSAGE)], "bulk")
     assert len(sent.messages) == 1
