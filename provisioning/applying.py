@@ -27,6 +27,8 @@ from provisioning.ports import Lease, Ports, Withheld
 from provisioning.reporting import Reporter
 
 WAIT_SECONDS = 5.0
+# Later ones come long enough after the request whose answer was lost (provisioning.retry).
+UNSURE_ATTEMPTS = 2
 
 
 class LeaseLostError(Exception):
@@ -55,6 +57,10 @@ class Applying:
                 return self.reporter.failure(OperationName.NONE, waiting)
             case op.Refuse(reason):
                 return self.reporter.report(name, OutcomeName.FAILED, detail=reason)
+            case op.Nothing(unsure=True) if self.job.attempt <= UNSURE_ATTEMPTS:
+                detail = "an account may have been made that is not found yet; it is looked for again"
+                waiting = Transient(detail, retry_after_seconds=WAIT_SECONDS)
+                return self.reporter.failure(OperationName.NONE, waiting)
             case op.Nothing(reason):
                 return await self._nothing(reason, seen)
             case op.LinkOnly(account):

@@ -56,9 +56,12 @@ class LinkOnly:
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """Nothing to send. reason: a sentence for preview and history."""
+    """Nothing to send. reason: a sentence for preview and history. unsure: an account may have been made a moment ago that
+    the target's search does not show yet: worth looking again before it is believed.
+    """
 
     reason: str
+    unsure: bool = False
 
 
 @dataclass(frozen=True, slots=True)

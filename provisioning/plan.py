@@ -185,8 +185,9 @@ def _unqualified(
     if found is None:
         return LookUp(("externalId",))
     ours = [candidate.account for candidate in found if candidate.account.external_id == external_id]
+    # The answer to a create was lost, and what it made may not be found yet.
     if not ours:
-        return Nothing("no account, and none is due")
+        return Nothing("no account, and none is due", unsure=link is not None and link.in_doubt)
     if len(ours) > 1:
         return Refuse(f"{len(ours)} accounts on the target carry this user's externalId; remove all but one")
     return _leave(source, None, ours[0], policy)

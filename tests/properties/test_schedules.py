@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import fakeredis
@@ -28,7 +28,6 @@ from config.settings import (
 from provisioning.applying import LeaseLostError
 from provisioning.errors import ProvisioningError
 from provisioning.mapping import compile_target
-from provisioning.model import OutcomeName
 from provisioning.ports import Ports
 from provisioning.reconcile import Reconciler
 from state.entries import DeadLetter
@@ -124,10 +123,8 @@ class World:
                 continue
             finally:
                 self.under_way[job.user] -= 1
-            if result.outcome is OutcomeName.PENDING:
-                await self.ledger.hand_back([job.user], owner)
-            else:
-                await self.ledger.settle(job, owner, result)
+            # Nobody waits here.
+            await self.ledger.settle(job, owner, replace(result, retry_after_seconds=0.0))
 
     async def quiet(self) -> None:
         """Faults off and one more sync: everybody is submitted once more and worked on until nothing is left."""

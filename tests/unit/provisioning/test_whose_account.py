@@ -31,6 +31,31 @@ def test_a_lost_answer_to_a_create_never_makes_a_second_account(world):
     assert world.links.links[ANNA].scim_id in world.target.accounts
 
 
+def test_an_account_of_a_leaver_that_is_not_found_at_first_is_not_forgotten(world):
+    """It was made, nobody heard of it, and the search shows it a moment later than the user has left."""
+    world.target.after = lambda verb: lost_answer() if verb == "create" else None
+    world.run(ANNA)
+    world.target.after = lambda verb: None
+    world.target.blind = frozenset({"externalId", "userName"})
+    world.site.edit(ANNA, status=False)
+    waiting = world.run(ANNA, attempt=2)
+    assert (waiting.outcome, waiting.retry_after_seconds) == (OutcomeName.PENDING, 5.0)
+    world.target.blind = frozenset()
+    assert world.run(ANNA, attempt=3).operation is OperationName.DEACTIVATE
+    assert [account["active"] for account in world.target.accounts.values()] == [False]
+
+
+def test_a_leaver_whose_account_was_never_made_is_settled_after_some_looks(world):
+    world.target.before = lambda verb: lost_answer() if verb == "create" else None
+    world.run(ANNA)
+    world.site.edit(ANNA, status=False)
+    assert [world.run(ANNA, attempt=attempt).outcome for attempt in (2, 3)] == [
+        OutcomeName.PENDING,
+        OutcomeName.UNCHANGED,
+    ]
+    assert not world.links.links[ANNA].in_doubt
+
+
 def test_an_account_the_search_does_not_see_is_found_after_the_conflict(world):
     world.target.has(userName="anna", externalId=ANNA)
     world.target.blind = frozenset({"externalId", "userName"})
