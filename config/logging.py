@@ -109,7 +109,7 @@ def _console() -> Any:
     return structlog.dev.ConsoleRenderer(timestamp_key="at", pad_event_to=20)
 
 
-_NUMBERS = frozenset({bool, int, float})
+_NUMBERS, _TEXTS = frozenset({bool, int, float}), frozenset({str})
 
 
 def _json_line(_: Any, __: str, event: _Event) -> str:
@@ -153,17 +153,14 @@ def _shown(_: Any, __: str, event: _Event) -> _Event:
     """Nobody's name forges a log line or moves a terminal's cursor, and no object shows its inside."""
     for key, value in event.items():
         # Nearly every value is a plain text or number, and there is a line for every user.
-        if value is None or type(value) in _NUMBERS or _harmless(value):
+        kind = type(value)
+        if value is None or kind in _NUMBERS or (kind is str and value.isprintable()):
             continue
-        if type(value) is list and all(map(_harmless, value)):
+        if kind is list and _TEXTS.issuperset(map(type, value)) and "".join(value).isprintable():
             continue
         if not key.startswith("_"):  # structlog's own, taken out before the line is written
             event[key] = _plain(value)
     return event
-
-
-def _harmless(value: Any) -> bool:
-    return type(value) is str and value.isprintable()
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

@@ -127,15 +127,11 @@ class CompiledTarget:
             raise EvaluationError(f"{entry.text}: {error}") from None
         if entry.text == "active":
             return bool(value)
-        if _empty(value):
+        if isinstance(value, str):
+            return value if value and not value.isspace() else None
+        if value is None or value in ([], {}):
             return None
         return str(value) if entry.is_text else value
-
-
-def _empty(value: Any) -> bool:
-    if isinstance(value, str):
-        return not value or value.isspace()
-    return value is None or value in ([], {})
 
 
 # Identifiers are strings in SCIM, also where Drupal's are numbers (RFC 7643 3.1).

@@ -87,11 +87,15 @@ class Answer:
 
 
 def open_wire(connections: int, ca_file: Path | None = None) -> httpx.AsyncBaseTransport:
-    """Httpx over aiohttp; certificates are always verified, against ca_file if there is one; cookies are not kept."""
+    """Httpx over aiohttp, which adds ALWAYS_SENT; certificates are always verified, against ca_file if there is one; cookies
+    are not kept.
+    """
 
     def session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=connections, ssl=_trusted(ca_file))
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=ALWAYS_SENT
+        )
 
     return AiohttpTransport(client=session)
 
@@ -138,7 +142,7 @@ class Transport:
         self._extensions = {"timeout": connecting.as_dict()}
         self._deadlines = Deadlines(timeout_seconds)
         self._last_asked: Mapping[str, str] = {}
-        self._last_headers = httpx.Headers(ALWAYS_SENT)
+        self._last_headers = httpx.Headers()
         self._urls: dict[str, httpx.URL] = {}
         self.requests = 0
 
@@ -245,7 +249,7 @@ class Transport:
         """Nearly every request has the same ones as the one before, and making them out costs more than a copy."""
         asked = {**headers, "Content-Type": MEDIA_TYPE} if body else headers
         if asked != self._last_asked:
-            self._last_asked, self._last_headers = asked, httpx.Headers({**ALWAYS_SENT, **asked})
+            self._last_asked, self._last_headers = asked, httpx.Headers(asked)
         return self._last_headers
 
     async def _exchange(self, request: httpx.Request) -> tuple[int, Mapping[str, str], bytes]:
