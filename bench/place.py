@@ -114,16 +114,17 @@ def requests_in(stats: Mapping[str, Any]) -> int:
 
 @dataclass
 class Place:
-    """folder: holds scimpipe.toml and data_dir. base_url: the endpoint's."""
+    """folder: holds scimpipe.toml and data_dir. base_url: the endpoint's. code: the checkout whose scimpipe runs."""
 
     folder: Path
     base_url: str
+    code: Path = ROOT
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
         config = str(self.folder / "scimpipe.toml")
-        return {**os.environ, "SCIMPIPE_CONFIG": config, "BENCH_TOKEN": "bench", "PYTHONPATH": str(ROOT)}
+        return {**os.environ, "SCIMPIPE_CONFIG": config, "BENCH_TOKEN": "bench", "PYTHONPATH": str(self.code)}
 
     def start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         with (self.folder / "processes.log").open("ab") as log:
