@@ -9,7 +9,7 @@ from typing import Any
 from config.settings import OperationName, TargetSettings, Trigger
 from provisioning.errors import AmbiguousWrite, ProvisioningError, Superseded, Transient
 from provisioning.model import Job, OutcomeName, Result, allowed_operations
-from provisioning.retry import delay_seconds
+from provisioning.retry import LATE_SECONDS, delay_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class Reporter:
             detail = f"gave up after {self.job.attempt} attempts: {error.detail}"
             return self.report(operation, OutcomeName.FAILED, detail=detail, **known)
         delay = error.retry_after_seconds or delay_seconds(self.job.attempt, self.random)
+        if isinstance(error, AmbiguousWrite):
+            delay = max(delay, LATE_SECONDS)
         return self.report(
             operation, OutcomeName.PENDING, detail=error.detail, retry_after_seconds=delay, **known
         )

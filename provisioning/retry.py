@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 FIRST_DELAY_SECONDS = 2.0
 LONGEST_DELAY_SECONDS = 300.0
+# After a create whose answer was lost: it may be on its way still, at a target that is slow, and whoever looks before it has
+# arrived makes a second account, if the user has another name by then.
+LATE_SECONDS = 5.0
 
 
 def delay_seconds(attempt: int, random: Callable[[], float]) -> float:

@@ -77,7 +77,12 @@ local function restore(user, job, delay)
   release(user)
   job.n = now + delay
   local other = redis.call('HGET', k('jobs'), user)
-  if other then job = merge(job, cjson.decode(other)) end
+  if other then
+    other = cjson.decode(other)
+    -- as in MARK: only a person shortens the wait
+    if not other.p.manual then other.n = job.n end
+    job = merge(job, other)
+  end
   pending(user, job, job.n)
   return job
 end

@@ -148,6 +148,32 @@ def test_a_transient_failure_waits_for_its_back_off_and_counts_the_attempt(run):
     run(body)
 
 
+@pytest.mark.parametrize("trigger", [Trigger.AUTOMATIC, Trigger.SCHEDULED])
+def test_what_is_submitted_while_the_work_fails_waits_as_well(run, trigger):
+    async def body(ledger, _):
+        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        await ledger.mark_pending(["u"], trigger)
+        await ledger.settle(job, "w", result(job, OutcomeName.PENDING, retry_after_seconds=0.2))
+        assert await ledger.claim(["u"], "w", LEASE) == ()
+        await asyncio.sleep(0.25)
+        (again,) = await ledger.claim(["u"], "w", LEASE)
+        assert again.permits.keys() == {Trigger.AUTOMATIC, trigger}
+
+    run(body)
+
+
+def test_what_a_person_submits_while_the_work_fails_does_not_wait(run):
+    async def body(ledger, _):
+        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        await ledger.mark_pending(["u"], Trigger.MANUAL)
+        await ledger.settle(job, "w", result(job, OutcomeName.PENDING, retry_after_seconds=60))
+        assert len(await ledger.claim(["u"], "w", LEASE)) == 1
+
+    run(body)
+
+
 def test_a_person_does_not_wait_for_the_back_off(run):
     async def body(ledger, _):
         await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
