@@ -33,7 +33,7 @@ def attempts(made: World) -> set[int]:
     return {json.loads(job)["a"] for job in jobs.values()}
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("kind", EXTENT)
 def test_an_outage_costs_nobody_an_attempt_and_ends_by_itself(tmp_path, report, kind):
     users, seconds = EXTENT[kind]
