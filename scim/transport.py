@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -28,6 +29,9 @@ from scim.network import RAISED, network_error, read_bounded
 MEDIA_TYPE = "application/scim+json"
 LARGEST_BODY = 8 * 1024 * 1024
 CONNECT_SECONDS = 10.0
+# What has not arrived after so long never does. A machine that is cut off for a while would send it again for minutes, though
+# the worker that asked is gone, or has given up, and another one has its user (workers.leases).
+ARRIVES_SECONDS = 8.0
 REDIRECTS = 3
 USER_AGENT = "scimpipe/0.1"
 ALWAYS_SENT = {
@@ -92,12 +96,20 @@ def open_wire(connections: int, ca_file: Path | None = None) -> httpx.AsyncBaseT
     """
 
     def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=connections, ssl=_trusted(ca_file))
+        connector = aiohttp.TCPConnector(limit=connections, ssl=_trusted(ca_file), socket_factory=_socket)
         return aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=ALWAYS_SENT
         )
 
     return AiohttpTransport(client=session)
+
+
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * ARRIVES_SECONDS))
+    return made
 
 
 def timeouts(seconds: float) -> httpx.Timeout:

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
+from scim.transport import ARRIVES_SECONDS
+
 LEASE_SECONDS = 30.0
-# Three renewals may fail before another worker is given the user.
+# Two renewals may fail before nothing more is written, and three before another worker is given the user.
 RENEW_SECONDS = LEASE_SECONDS / 4
-# A lease counts as lost here before it is lost in Redis: a request takes time to arrive.
-MARGIN_SECONDS = 5.0
+# A lease counts as lost here before it is lost in Redis: what was sent last has arrived by then, or never does.
+MARGIN_SECONDS = ARRIVES_SECONDS + 2.0
 
 
 class Renewer(Protocol):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
+from scim.transport import ARRIVES_SECONDS
 from tests.faults.namespaces import machines
 from tests.faults.processes import family, redis_server
 from tests.faults.report import full_only
@@ -16,6 +20,25 @@ from tests.faults.world import world
 
 SEED = 20261201
 AWAY_SECONDS = 45.0
+# Sends a first request, a second one when it is told to, and stays.
+CLIENT = """
+import asyncio, sys
+import httpx
+from scim.transport import open_wire
+
+async def main(url):
+    async with httpx.AsyncClient(transport=open_wire(1), timeout=1) as http:
+        await http.post(url, content="first")
+        print("connected", flush=True)
+        sys.stdin.readline()
+        try:
+            await http.post(url, content="second")
+        except httpx.HTTPError:
+            print("given up", flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main(sys.argv[1]))
+"""
 
 
 @full_only
@@ -56,3 +79,44 @@ def test_a_machine_is_cut_off_and_comes_back(tmp_path, report):
             for worker in workers:
                 worker.wait()
             log.close()
+
+
+class Recording(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    bodies: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@full_only
+@pytest.mark.timeout(120)
+def test_what_a_machine_could_not_send_in_time_is_never_sent():
+    """By then another worker may have the user. The kernel would try again for minutes: here after 6, 13 and 26 seconds."""
+    with machines(1) as (host, (machine,)):
+        server = ThreadingHTTPServer((host, 0), Recording)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        command = machine.command(sys.executable, "-c", CLIENT, f"http://{host}:{server.server_port}/")
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+            try:
+                assert client.stdin is not None
+                assert client.stdout is not None
+                assert client.stdout.readline() == "connected\n"
+                machine.cut_off()
+                client.stdin.write("\n")
+                client.stdin.flush()
+                assert client.stdout.readline() == "given up\n"
+                time.sleep(ARRIVES_SECONDS + 1)
+                machine.join()
+                time.sleep(25)
+            finally:
+                client.kill()
+                server.shutdown()
+                server.server_close()
+        assert Recording.bodies == [b"first"]
