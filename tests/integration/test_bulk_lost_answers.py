@@ -73,7 +73,7 @@ class World:
             },
             leavers=LeaverSettings(blocked="deactivate", deleted="delete"),
             manual=TriggerSettings(operations=ALL),
-            limits=LimitSettings(timeout_seconds=5),
+            limits=LimitSettings(timeout_seconds=30),
         )
 
     def run(self, attempt: int = 1) -> list[Result]:
