@@ -65,7 +65,7 @@ def _once(folder: Path, site: str, users: int) -> Figures:
         before = cpu_seconds(made)
         loaded = made.run("sync")
         assert loaded["created"] == users, loaded
-        spent = _by_part(before, cpu_seconds(made), users)
+        spent = by_part(before, cpu_seconds(made), users)
         stats = made.stats()
     sent = sum(value for name, value in stats.items() if name.startswith(("GET", "POST")))
     return {
@@ -79,7 +79,7 @@ def _once(folder: Path, site: str, users: int) -> Figures:
     }
 
 
-def _by_part(before: Mapping[str, float], after: Mapping[str, float], users: int) -> Figures:
+def by_part(before: Mapping[str, float], after: Mapping[str, float], users: int) -> Figures:
     """Microseconds of CPU a user, of the worker and of Redis."""
     parts = {"worker": "dramatiq", "redis": "valkey"}
     return {

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.bulk import OPERATIONS
 from bench.idle import cpu_seconds
-from bench.load import CONCURRENCY
+from bench.load import CONCURRENCY, by_part
 from bench.place import ROOT, Place, endpoint, place
 from bench.site import make_large_site
 
@@ -27,11 +27,14 @@ def both(folder: Path, site: str, codes: tuple[Path, Path], bulk: bool) -> list[
     """Microseconds of CPU a user of each worker."""
     with ExitStack() as stack:
         made = [_started(stack, folder / str(number), site, code, bulk) for number, code in enumerate(codes)]
-        before = [_spent(each) for each in made]
+        before = [cpu_seconds(each) for each in made]
         with ThreadPoolExecutor(len(made)) as threads:
             for loaded in threads.map(lambda each: each.run("sync"), made):
                 assert loaded["created"] == USERS, loaded
-        return [1e6 * (_spent(each) - spent) / USERS for each, spent in zip(made, before, strict=True)]
+        return [
+            by_part(spent, cpu_seconds(each), USERS)["worker"]
+            for each, spent in zip(made, before, strict=True)
+        ]
 
 
 def _started(stack: ExitStack, folder: Path, site: str, code: Path, bulk: bool) -> Place:
@@ -43,11 +46,6 @@ def _started(stack: ExitStack, folder: Path, site: str, code: Path, bulk: bool) 
     made.start_worker()
     made.wait_for_workers(1)
     return made
-
-
-def _spent(made: Place) -> float:
-    """Seconds of the worker's CPU so far."""
-    return sum(seconds for name, seconds in cpu_seconds(made).items() if "dramatiq" in name)
 
 
 def main() -> None:

@@ -53,14 +53,13 @@ class Applying:
             return self.reporter.report(name, OutcomeName.SKIPPED, detail=self.reporter.switched_off(name))
         match operation:
             case op.Refuse(reason, wait=True):
-                waiting = Transient(reason, retry_after_seconds=WAIT_SECONDS)
-                return self.reporter.failure(OperationName.NONE, waiting)
+                return self._wait(reason)
             case op.Refuse(reason):
                 return self.reporter.report(name, OutcomeName.FAILED, detail=reason)
             case op.Nothing(unsure=True) if self.job.attempt <= UNSURE_ATTEMPTS:
-                detail = "an account may have been made that is not found yet; it is looked for again"
-                waiting = Transient(detail, retry_after_seconds=WAIT_SECONDS)
-                return self.reporter.failure(OperationName.NONE, waiting)
+                return self._wait(
+                    "an account may have been made that is not found yet; it is looked for again"
+                )
             case op.Nothing(reason):
                 return await self._nothing(reason, seen)
             case op.LinkOnly(account):
@@ -71,6 +70,10 @@ class Applying:
                 return await self._update(operation)
             case op.Deactivate() | op.Delete():
                 return await self._remove(operation)
+
+    def _wait(self, reason: str) -> Result:
+        waiting = Transient(reason, retry_after_seconds=WAIT_SECONDS)
+        return self.reporter.failure(OperationName.NONE, waiting)
 
     async def _nothing(self, reason: str, seen: RemoteUser | None) -> Result:
         link = self.linking.link

@@ -13,7 +13,8 @@ local now = tonumber(T[1]) * 1000 + math.floor(tonumber(T[2]) / 1000)
 local P = KEYS[1]
 local function k(name) return P .. name end
 local function merge(a, b)
-  -- the union of two pending jobs for one user: everybody's permissions, the newer generation, no longer wait
+  -- the union of two pending jobs for one user: everybody's permissions, the newer generation; the wait of the first,
+  -- which only a person shortens
   for trigger, ops in pairs(b.p) do
     local mine = a.p[trigger]
     if mine == nil or ops == true then a.p[trigger] = ops
@@ -25,7 +26,7 @@ local function merge(a, b)
   end
   a.g = math.max(a.g, b.g)
   a.a = math.max(a.a, b.a)
-  a.n = math.min(a.n, b.n)
+  if b.p.manual then a.n = math.min(a.n, b.n) end
   a.r = b.r or a.r
   a.ok = b.ok or a.ok
   return a
@@ -77,12 +78,7 @@ local function restore(user, job, delay)
   release(user)
   job.n = now + delay
   local other = redis.call('HGET', k('jobs'), user)
-  if other then
-    other = cjson.decode(other)
-    -- as in MARK: only a person shortens the wait
-    if not other.p.manual then other.n = job.n end
-    job = merge(job, other)
-  end
+  if other then job = merge(job, cjson.decode(other)) end
   pending(user, job, job.n)
   return job
 end
@@ -105,9 +101,8 @@ for _, user in ipairs(cjson.decode(ARGV[6])) do
     local waiting = before.n > now
     -- a message is on its way already, unless the user waits for a back-off and a person wants it now
     if waiting and at_once == '1' then send = true; before.a = 1
-    elseif waiting then job.n = before.n
     -- it is in the other lane, behind a full sync; of two messages the later one finds nothing to claim
-    elseif trigger ~= 'scheduled' and not before.p.manual and not before.p.automatic then send = true end
+    elseif not waiting and trigger ~= 'scheduled' and not before.p.manual and not before.p.automatic then send = true end
     job = merge(before, job)
   end
   if running(user) then send = false end

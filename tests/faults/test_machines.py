@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
 
 import pytest
 
@@ -17,6 +14,7 @@ from tests.faults.processes import family, redis_server
 from tests.faults.report import full_only
 from tests.faults.test_process_faults import busy
 from tests.faults.world import world
+from tests.support.scripted_target import Answer, ScriptedTarget
 
 SEED = 20261201
 AWAY_SECONDS = 45.0
@@ -81,42 +79,29 @@ def test_a_machine_is_cut_off_and_comes_back(tmp_path, report):
             log.close()
 
 
-class Recording(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    bodies: ClassVar[list[bytes]] = []
-
-    def do_POST(self) -> None:
-        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        return
-
-
 @full_only
 @pytest.mark.timeout(120)
 def test_what_a_machine_could_not_send_in_time_is_never_sent():
     """By then another worker may have the user. The kernel would try again for minutes: here after 6, 13 and 26 seconds."""
-    with machines(1) as (host, (machine,)):
-        server = ThreadingHTTPServer((host, 0), Recording)
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        command = machine.command(sys.executable, "-c", CLIENT, f"http://{host}:{server.server_port}/")
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
-            try:
-                assert client.stdin is not None
-                assert client.stdout is not None
-                assert client.stdout.readline() == "connected\n"
-                machine.cut_off()
-                client.stdin.write("\n")
-                client.stdin.flush()
-                assert client.stdout.readline() == "given up\n"
-                time.sleep(ARRIVES_SECONDS + 1)
-                machine.join()
-                time.sleep(25)
-            finally:
-                client.kill()
-                server.shutdown()
-                server.server_close()
-        assert Recording.bodies == [b"first"]
+    with (
+        machines(1) as (host, (machine,)),
+        ScriptedTarget(lambda _: Answer(), host=host) as target,
+        subprocess.Popen(
+            machine.command(sys.executable, "-c", CLIENT, target.base_url),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as client,
+    ):  # fmt: skip
+        try:
+            assert client.stdin is not None
+            assert client.stdout is not None
+            assert client.stdout.readline() == "connected\n"
+            machine.cut_off()
+            client.stdin.write("\n")
+            client.stdin.flush()
+            assert client.stdout.readline() == "given up\n"
+            time.sleep(ARRIVES_SECONDS + 1)
+            machine.join()
+            time.sleep(25)
+        finally:
+            client.kill()
+        assert [each.body for each in target.requests] == ["first"]

@@ -40,9 +40,10 @@ class _Server(ThreadingHTTPServer):
 
 @dataclass
 class ScriptedTarget:
-    """answer: asked for each request. requests: all that came."""
+    """answer: asked for each request. host: the address it listens on. requests: all that came."""
 
     answer: Callable[[Request], Answer]
+    host: str = "127.0.0.1"
     requests: list[Request] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -52,7 +53,7 @@ class ScriptedTarget:
             pass
 
         Handler.script = script
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = _Server((self.host, 0), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
@@ -62,7 +63,7 @@ class ScriptedTarget:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/scim"
+        return f"http://{self.host}:{self._server.server_port}/scim"
 
     def asked(self, method: str) -> list[Request]:
         return [request for request in self.requests if request.method == method]

@@ -7,25 +7,9 @@ import asyncio
 import pytest
 
 from config.settings import OperationName, Trigger
-from provisioning.model import Job, OutcomeName, Removal, Result
-from state.ledger import Ledger
+from provisioning.model import OutcomeName, Removal
 from state.runs import Runs
-from tests.support.valkey import with_redis
-
-LEASE = 30.0
-
-
-def result(job: Job, outcome: OutcomeName = OutcomeName.DONE, **known: object) -> Result:
-    base = {"target": "acme", "user": job.user, "trigger": Trigger.MANUAL, "operation": OperationName.CREATE}
-    return Result(**{**base, "outcome": outcome, **known})
-
-
-@pytest.fixture
-def run(redis_url):
-    def runner(body):
-        return with_redis(redis_url, lambda client: body(Ledger(client, "acme"), client))
-
-    return runner
+from tests.support.ledger import LEASE, result
 
 
 def test_a_pending_user_is_sent_once_and_keeps_the_union_of_permissions(run):
@@ -52,17 +36,6 @@ def test_who_waits_for_a_full_sync_gets_a_message_in_the_quicker_lane_once(run, 
         assert (await ledger.mark_pending(["u"], trigger)).to_send == ("u",)
         for following in Trigger:
             assert (await ledger.mark_pending(["u"], following)).to_send == ()
-
-    run(body)
-
-
-def test_who_waits_for_a_back_off_gets_no_message_before_it_is_over_but_by_hand(run):
-    async def body(ledger, _):
-        await ledger.mark_pending(["u"], Trigger.SCHEDULED)
-        (job,) = await ledger.claim(["u"], "w", LEASE)
-        await ledger.settle(job, "w", result(job, OutcomeName.PENDING, retry_after_seconds=20.0))
-        assert (await ledger.mark_pending(["u"], Trigger.AUTOMATIC)).to_send == ()
-        assert (await ledger.mark_pending(["u"], Trigger.MANUAL)).to_send == ("u",)
 
     run(body)
 
@@ -129,72 +102,6 @@ def test_a_renewed_lease_lasts_and_a_lost_one_is_told(run):
         await asyncio.sleep(0.1)
         assert await ledger.renew(["u", "v"], "w", LEASE) == ["u"]
         assert await ledger.renew(["u"], "thief", LEASE) == []
-
-    run(body)
-
-
-def test_a_transient_failure_waits_for_its_back_off_and_counts_the_attempt(run):
-    async def body(ledger, _):
-        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
-        (job,) = await ledger.claim(["u"], "w", LEASE)
-        await ledger.settle(job, "w", result(job, OutcomeName.PENDING, retry_after_seconds=0.2))
-        assert await ledger.claim(["u"], "w", LEASE) == ()
-        assert await ledger.sweep() == {}
-        await asyncio.sleep(0.25)
-        assert await ledger.sweep() == {"interactive": ("u",)}
-        (again,) = await ledger.claim(["u"], "w", LEASE)
-        assert again.attempt == 2
-
-    run(body)
-
-
-@pytest.mark.parametrize("trigger", [Trigger.AUTOMATIC, Trigger.SCHEDULED])
-def test_what_is_submitted_while_the_work_fails_waits_as_well(run, trigger):
-    async def body(ledger, _):
-        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
-        (job,) = await ledger.claim(["u"], "w", LEASE)
-        await ledger.mark_pending(["u"], trigger)
-        await ledger.settle(job, "w", result(job, OutcomeName.PENDING, retry_after_seconds=0.2))
-        assert await ledger.claim(["u"], "w", LEASE) == ()
-        await asyncio.sleep(0.25)
-        (again,) = await ledger.claim(["u"], "w", LEASE)
-        assert again.permits.keys() == {Trigger.AUTOMATIC, trigger}
-
-    run(body)
-
-
-def test_what_a_person_submits_while_the_work_fails_does_not_wait(run):
-    async def body(ledger, _):
-        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
-        (job,) = await ledger.claim(["u"], "w", LEASE)
-        await ledger.mark_pending(["u"], Trigger.MANUAL)
-        await ledger.settle(job, "w", result(job, OutcomeName.PENDING, retry_after_seconds=60))
-        assert len(await ledger.claim(["u"], "w", LEASE)) == 1
-
-    run(body)
-
-
-def test_a_person_does_not_wait_for_the_back_off(run):
-    async def body(ledger, _):
-        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
-        (job,) = await ledger.claim(["u"], "w", LEASE)
-        await ledger.settle(job, "w", result(job, OutcomeName.PENDING, retry_after_seconds=60))
-        assert (await ledger.mark_pending(["u"], Trigger.AUTOMATIC)).to_send == ()
-        assert await ledger.claim(["u"], "w", LEASE) == ()
-        assert (await ledger.mark_pending(["u"], Trigger.MANUAL)).to_send == ("u",)
-        (again,) = await ledger.claim(["u"], "w", LEASE)
-        assert again.attempt == 1
-
-    run(body)
-
-
-def test_handing_back_spends_no_attempt(run):
-    async def body(ledger, _):
-        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
-        await ledger.claim(["u"], "w", LEASE)
-        await ledger.hand_back(["u"], "w")
-        (again,) = await ledger.claim(["u"], "w", LEASE)
-        assert again.attempt == 1
 
     run(body)
 

@@ -1,0 +1,88 @@
+"""When a user whose work failed is worked on again, on a real Valkey: after a wait, which only a person shortens."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from config.settings import Trigger
+from provisioning.model import OutcomeName
+from tests.support.ledger import LEASE, result
+
+
+def test_who_waits_for_a_back_off_gets_no_message_before_it_is_over_but_by_hand(run):
+    async def body(ledger, _):
+        await ledger.mark_pending(["u"], Trigger.SCHEDULED)
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        await ledger.settle(job, "w", result(job, OutcomeName.PENDING, retry_after_seconds=20.0))
+        assert (await ledger.mark_pending(["u"], Trigger.AUTOMATIC)).to_send == ()
+        assert (await ledger.mark_pending(["u"], Trigger.MANUAL)).to_send == ("u",)
+
+    run(body)
+
+
+def test_a_transient_failure_waits_for_its_back_off_and_counts_the_attempt(run):
+    async def body(ledger, _):
+        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        await ledger.settle(job, "w", result(job, OutcomeName.PENDING, retry_after_seconds=0.2))
+        assert await ledger.claim(["u"], "w", LEASE) == ()
+        assert await ledger.sweep() == {}
+        await asyncio.sleep(0.25)
+        assert await ledger.sweep() == {"interactive": ("u",)}
+        (again,) = await ledger.claim(["u"], "w", LEASE)
+        assert again.attempt == 2
+
+    run(body)
+
+
+@pytest.mark.parametrize("trigger", [Trigger.AUTOMATIC, Trigger.SCHEDULED])
+def test_what_is_submitted_while_the_work_fails_waits_as_well(run, trigger):
+    async def body(ledger, _):
+        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        await ledger.mark_pending(["u"], trigger)
+        await ledger.settle(job, "w", result(job, OutcomeName.PENDING, retry_after_seconds=0.2))
+        assert await ledger.claim(["u"], "w", LEASE) == ()
+        await asyncio.sleep(0.25)
+        (again,) = await ledger.claim(["u"], "w", LEASE)
+        assert again.permits.keys() == {Trigger.AUTOMATIC, trigger}
+
+    run(body)
+
+
+def test_what_a_person_submits_while_the_work_fails_does_not_wait(run):
+    async def body(ledger, _):
+        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        await ledger.mark_pending(["u"], Trigger.MANUAL)
+        await ledger.settle(job, "w", result(job, OutcomeName.PENDING, retry_after_seconds=60))
+        assert len(await ledger.claim(["u"], "w", LEASE)) == 1
+
+    run(body)
+
+
+def test_a_person_does_not_wait_for_the_back_off(run):
+    async def body(ledger, _):
+        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        await ledger.settle(job, "w", result(job, OutcomeName.PENDING, retry_after_seconds=60))
+        assert (await ledger.mark_pending(["u"], Trigger.AUTOMATIC)).to_send == ()
+        assert await ledger.claim(["u"], "w", LEASE) == ()
+        assert (await ledger.mark_pending(["u"], Trigger.MANUAL)).to_send == ("u",)
+        (again,) = await ledger.claim(["u"], "w", LEASE)
+        assert again.attempt == 1
+
+    run(body)
+
+
+def test_handing_back_spends_no_attempt(run):
+    async def body(ledger, _):
+        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
+        await ledger.claim(["u"], "w", LEASE)
+        await ledger.hand_back(["u"], "w")
+        (again,) = await ledger.claim(["u"], "w", LEASE)
+        assert again.attempt == 1
+
+    run(body)
