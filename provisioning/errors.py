@@ -3,10 +3,10 @@
 
 ProvisioningError
 |-- Transient        try again with back-off; an attempt is spent
+|   `-- AmbiguousWrite   a write was sent and its answer lost: wait until it cannot arrive any more, and look before writing again
 |-- Throttled        the target asked us to wait: nobody sends until then; no attempt is spent
 |-- Outage           the whole target is unusable (token, network, a run of 5xx): quarantine; no attempt is spent
 |-- Permanent        trying again cannot help: dead letter at once
-|-- AmbiguousWrite   a write was sent and its answer lost: look before writing again
 |-- Missing          404 for an id we knew: the link is stale
 |-- Conflict         409 or uniqueness: somebody has that userName or externalId already
 |-- Superseded       412: the account changed since we read it: read again, plan again
@@ -37,7 +37,13 @@ class ProvisioningError(Exception):
 
 
 class Transient(ProvisioningError):
-    """Worth another attempt, later: a timeout before anything was written, a lone 5xx."""
+    """Worth another attempt, later: a read that timed out or was answered 5xx."""
+
+
+class AmbiguousWrite(Transient):
+    """The request may have been acted on, or may still be: the next attempt comes a little later, and looks before it
+    writes.
+    """
 
 
 class Throttled(ProvisioningError):
@@ -58,10 +64,6 @@ class Unauthorized(Outage):
 
 class Permanent(ProvisioningError):
     """The target refuses this user as it is: 400, 403 for one user, 413; a person has to change something."""
-
-
-class AmbiguousWrite(ProvisioningError):
-    """The request may have been acted on: the next attempt must look before it writes."""
 
 
 class Missing(ProvisioningError):

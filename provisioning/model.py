@@ -229,7 +229,7 @@ class Result:
     """What happened to one user: ids, names of attributes, status codes. No value of any attribute.
 
     retry_after_seconds: with outcome PENDING, when to try again. attempt_spent: False for outages and throttling.
-    requests: how many were sent to the target.
+    unanswered: the target may still carry out what was sent. requests: how many were sent to the target.
     """
 
     target: str
@@ -246,6 +246,7 @@ class Result:
     duration_ms: int = 0
     retry_after_seconds: float | None = None
     attempt_spent: bool = True
+    unanswered: bool = False
     requests: int = 0
 
 

@@ -218,7 +218,7 @@ def _changed_names(source: Source, link: Link | None, account: RemoteUser | None
         return Changes()
     changes = _changes(source.desired, link, account, policy)
     names = {path: value for path, value in changes.set.items() if path in policy.matching}
-    return Changes(names, added=changes.added & names.keys())
+    return Changes(names, added=changes.added.intersection(names))
 
 
 def claimed_id(source: Source, policy: Policy) -> str | None:

@@ -101,7 +101,8 @@ class Target(Protocol):
     ) -> RemoteUser | None:
         """Sends changes by PATCH, or GET-merge-PUT, as settings and the target allow. desired is what the whole
         account should be, for elements that have to be sent whole; None when only `active` is set. The account as
-        the answer showed it, or None when the target answered without one (204). Raises Missing, Superseded, ...
+        the answer showed it, or None when the target answered without one (204). Raises Missing, Superseded, AmbiguousWrite
+        and the rest.
         """
 
     async def delete(self, scim_id: str) -> None:

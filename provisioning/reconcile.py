@@ -16,7 +16,6 @@ from config.settings import OperationName, TargetSettings, Trigger
 from provisioning import operations as op
 from provisioning.applying import WAIT_SECONDS, Applying
 from provisioning.errors import (
-    AmbiguousWrite,
     Conflict,
     Missing,
     Permanent,
@@ -127,7 +126,7 @@ class _Attempt:
                 self.found = await self.finder.look_up(decision.attributes, policy)
             except (Missing, Superseded, Conflict) as error:
                 surprise = error
-            except (Permanent, Transient, AmbiguousWrite) as error:
+            except (Permanent, Transient) as error:
                 return await self._failure(decision, error)
         return await self._failure(decision, surprise or Transient("the account kept changing"))
 

@@ -38,7 +38,7 @@ class Reporter:
     def failure(self, operation: OperationName, error: ProvisioningError) -> Result:
         """Judges an error that concerns this user alone: again later, or a dead letter."""
         known: dict[str, Any] = {"status_code": error.status_code, "scim_type": error.scim_type}
-        retryable = isinstance(error, Transient | AmbiguousWrite | Superseded)
+        retryable = isinstance(error, Transient | Superseded)
         limit = self.settings.limits.max_attempts
         if not retryable:
             return self.report(operation, OutcomeName.FAILED, detail=error.detail, **known)
@@ -46,10 +46,16 @@ class Reporter:
             detail = f"gave up after {self.job.attempt} attempts: {error.detail}"
             return self.report(operation, OutcomeName.FAILED, detail=detail, **known)
         delay = error.retry_after_seconds or delay_seconds(self.job.attempt, self.random)
-        if isinstance(error, AmbiguousWrite):
+        unanswered = isinstance(error, AmbiguousWrite)
+        if unanswered:
             delay = max(delay, LATE_SECONDS)
         return self.report(
-            operation, OutcomeName.PENDING, detail=error.detail, retry_after_seconds=delay, **known
+            operation,
+            OutcomeName.PENDING,
+            detail=error.detail,
+            retry_after_seconds=delay,
+            unanswered=unanswered,
+            **known,
         )
 
     def allowed(self) -> frozenset[OperationName]:

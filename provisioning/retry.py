@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 FIRST_DELAY_SECONDS = 2.0
 LONGEST_DELAY_SECONDS = 300.0
-# After a create whose answer was lost: it may be on its way still, at a target that is slow, and whoever looks before it has
-# arrived makes a second account, if the user has another name by then.
+# After a write whose answer was lost: it may be on its way still, at a target that is slow. Whoever looks before a create has
+# arrived makes a second account, if the user has another name by then; an update that arrives after the next one undoes it. Nobody shortens this wait, not even a person.
 LATE_SECONDS = 5.0
 
 

@@ -28,10 +28,10 @@ CONSEQUENCES: dict[type[said.ScimError], type[consequence.ProvisioningError]] = 
 _ANSWER_LOST = (said.NoAnswer, said.UnusableAnswer, said.ServerFault)
 
 
-def consequence_of(error: said.ScimError, *, creating: bool = False) -> consequence.ProvisioningError:
-    """creating: the request was a POST, which must not be repeated blindly when its answer was lost."""
+def consequence_of(error: said.ScimError, *, writing: bool = False) -> consequence.ProvisioningError:
+    """writing: the request was a write. When its answer was lost, a target that is slow may still carry it out."""
     kind = CONSEQUENCES[type(error)]
-    if creating and isinstance(error, _ANSWER_LOST):
+    if writing and isinstance(error, _ANSWER_LOST):
         kind = consequence.AmbiguousWrite
     if not isinstance(error, said.StatusError):
         return kind(str(error))

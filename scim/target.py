@@ -37,12 +37,12 @@ _ESCAPED = frozenset('"\\')
 
 
 @contextmanager
-def consequences(*, creating: bool = False) -> Iterator[None]:
+def consequences(*, writing: bool = False) -> Iterator[None]:
     """Turns what the protocol said into what to do about it."""
     try:
         yield
     except ScimError as error:
-        raise consequence_of(error, creating=creating) from None
+        raise consequence_of(error, writing=writing) from None
 
 
 class ScimTarget:
@@ -140,7 +140,7 @@ class ScimTarget:
     # -- writing ---------------------------------------------------------------------------------------------
 
     async def create(self, resource: Mapping[str, Any]) -> RemoteUser:
-        with consequences(creating=True):
+        with consequences(writing=True):
             try:
                 return await self._client.create(resource)
             except NotThere as error:
@@ -153,7 +153,7 @@ class ScimTarget:
     ) -> RemoteUser | None:
         known = version if (await self.features()).etag else None
         method = await self._method(changes)
-        with consequences():
+        with consequences(writing=True):
             if method == "put":
                 return await self._put(scim_id, changes)
             try:
@@ -199,7 +199,7 @@ class ScimTarget:
         return await self._client.replace(scim_id, merge(account.resource, changes), version)
 
     async def delete(self, scim_id: str) -> None:
-        with consequences():
+        with consequences(writing=True):
             await self._client.delete(scim_id)
 
     # -- the target as a whole -------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 from config.json_text import encoded
 from config.settings import OperationName, Trigger
 from provisioning.model import Job, OutcomeName, Removal, Result
+from provisioning.retry import LATE_SECONDS
 from state import scripts
 from state.client import Redis
 from state.entries import DeadLetter, Held, decode_result, encode_result
@@ -20,6 +21,7 @@ from state.together import Together
 RESEND_MS = 30_000
 HISTORY_LENGTH = 100_000
 RESULT_SECONDS = 3_600
+LATE_MS = round(LATE_SECONDS * 1000)
 INTERACTIVE, BULK = "interactive", "bulk"
 
 
@@ -111,6 +113,7 @@ class Ledger:
                 job.user,
                 result.outcome.value,
                 round((result.retry_after_seconds or 0) * 1000),
+                LATE_MS if result.unanswered else 0,
                 result.attempt_spent,
                 encoded(encode_result(result)).decode(),
                 counter(result),
@@ -125,10 +128,15 @@ class Ledger:
             Settled(applied == "1", again or None, run or None) for applied, again, run in _rows(answer, 3)
         ]
 
-    async def hand_back(self, users: Sequence[str], owner: str, delay_seconds: float = 0) -> None:
-        """Back to pending, no attempt spent: shutdown, a closed gate, an outage, an unreadable source."""
+    async def hand_back(
+        self, users: Sequence[str], owner: str, delay_seconds: float = 0, *, unanswered: bool = False
+    ) -> None:
+        """Back to pending, no attempt spent: shutdown, a closed gate, an outage, an unreadable source. unanswered: requests of
+        theirs are under way.
+        """
+        late = LATE_MS if unanswered else 0
         if users:
-            await self._run("HAND_BACK", owner, round(delay_seconds * 1000), *users)
+            await self._run("HAND_BACK", owner, max(late, round(delay_seconds * 1000)), late, *users)
 
     async def sweep(self, limit: int = 1_000) -> Mapping[str, tuple[str, ...]]:
         """Puts back what has an expired lease; gives, by lane, the users whose message has to be sent (again)."""

@@ -1,6 +1,6 @@
 """The ledger's transitions, one Lua script each: a crash before or after a script is safe, and there is no during.
 
-A job is {g: generation, p: {trigger: true | [operations]}, a: attempt, n: not before (ms), r: run,
+A job is {g: generation, p: {trigger: true | [operations]}, a: attempt, n: not before (ms), l: nor, whoever asks, before, r: run,
 ok: {o: operation, id: account, c: attributes} that a person approved}.
 Time is the server's, so that the clocks of the machines do not matter.
 """
@@ -27,6 +27,9 @@ local function merge(a, b)
   a.g = math.max(a.g, b.g)
   a.a = math.max(a.a, b.a)
   if b.p.manual then a.n = math.min(a.n, b.n) end
+  -- a write without an answer may still be carried out: nobody shortens that
+  a.l = math.max(a.l or 0, b.l or 0)
+  a.n = math.max(a.n, a.l)
   a.r = b.r or a.r
   a.ok = b.ok or a.ok
   return a
@@ -54,6 +57,7 @@ local function set_back(by)
   for i = 1, #jobs, 2 do
     local job = cjson.decode(jobs[i + 1])
     job.n = job.n - by
+    if job.l then job.l = job.l - by end
     redis.call('HSET', k('jobs'), jobs[i], cjson.encode(job))
   end
   for _, field in ipairs({'throttled_until', 'probe_at'}) do
@@ -73,14 +77,20 @@ local function watch_clock()
   end
   redis.call('SET', k('clock'), now)
 end
-local function restore(user, job, delay)
+local function restore(user, job, delay, late)
   -- a job that was running becomes pending again, together with what was submitted meanwhile
   release(user)
   job.n = now + delay
+  if late > 0 then job.l = now + late end
   local other = redis.call('HGET', k('jobs'), user)
   if other then job = merge(job, cjson.decode(other)) end
   pending(user, job, job.n)
-  return job
+end
+local function wanted_now(user, job, resend)
+  -- by a person. false: not yet, and the sweeper sends its message then
+  job.n = math.max(now, job.l or 0)
+  pending(user, job, job.n > now and job.n or now + resend)
+  return job.n <= now
 end
 """
 
@@ -95,7 +105,7 @@ for _, user in ipairs(cjson.decode(ARGV[6])) do
   local job = {g = redis.call('INCR', k('generation')), p = {[trigger] = ops}, a = 1, n = now}
   if run ~= '' then job.r = run; redis.call('SADD', k('run:' .. run .. ':users'), user) end
   local before = redis.call('HGET', k('jobs'), user)
-  local send = not before
+  local send, due = not before, nil
   if before then
     before = cjson.decode(before)
     local waiting = before.n > now
@@ -104,9 +114,10 @@ for _, user in ipairs(cjson.decode(ARGV[6])) do
     -- it is in the other lane, behind a full sync; of two messages the later one finds nothing to claim
     elseif not waiting and trigger ~= 'scheduled' and not before.p.manual and not before.p.automatic then send = true end
     job = merge(before, job)
+    if send and job.n > now then send = false; due = job.n end
   end
   if running(user) then send = false end
-  pending(user, job, (send or not before) and now + resend or redis.call('ZSCORE', k('due'), user) or now)
+  pending(user, job, (send or not before) and now + resend or due or redis.call('ZSCORE', k('due'), user) or now)
   table.insert(out, user); table.insert(out, tostring(job.g)); table.insert(out, send and '1' or '0')
 end
 if run ~= '' then redis.call('EXPIRE', k('run:' .. run .. ':users'), 2592000) end
@@ -163,8 +174,8 @@ return out
 """
 )
 
-# ARGV: history_length, result_seconds, and JSON: a list for each user of owner, user, outcome, delay_ms, attempt_spent,
-#       history entry (JSON; of a dead letter or a held removal also what is kept of it), counter, requests.
+# ARGV: history_length, result_seconds, and JSON: a list for each user of owner, user, outcome, delay_ms, late_ms,
+#       attempt_spent, history entry (JSON; of a dead letter or a held removal also what is kept of it), counter, requests.
 # Gives applied, the lane of what was submitted meanwhile or '', run finished (id or '') for each.
 SETTLE = (
     _COMMON
@@ -174,7 +185,7 @@ local function finish(run)
     return redis.call('HSETNX', run, 'finished_at', now) == 1
   end
 end
-local function settle(owner, user, outcome, delay, spent, history, counter, requests)
+local function settle(owner, user, outcome, delay, late, spent, history, counter, requests)
   local raw = redis.call('HGET', k('leased'), user)
   if not raw then return '0', '', '' end
   local leased = cjson.decode(raw)
@@ -184,7 +195,7 @@ local function settle(owner, user, outcome, delay, spent, history, counter, requ
   redis.call('XADD', k('history'), 'MAXLEN', '~', ARGV[1], '*', 'e', history)
   if outcome == 'pending' then
     if spent then job.a = job.a + 1 end
-    restore(user, job, delay)
+    restore(user, job, delay, late)
     return '1', '', ''
   end
   release(user)
@@ -229,15 +240,17 @@ return out
 """
 )
 
-# ARGV: owner, delay_ms, users... No attempt is spent.
+# ARGV: owner, delay_ms, late_ms, users... No attempt is spent.
 HAND_BACK = (
     _COMMON
     + """
-for i = 3, #ARGV do
+for i = 4, #ARGV do
   local raw = redis.call('HGET', k('leased'), ARGV[i])
-  if raw and cjson.decode(raw).o == ARGV[1] then restore(ARGV[i], cjson.decode(raw).j, tonumber(ARGV[2])) end
+  if raw and cjson.decode(raw).o == ARGV[1] then
+    restore(ARGV[i], cjson.decode(raw).j, tonumber(ARGV[2]), tonumber(ARGV[3]))
+  end
 end
-return #ARGV - 2
+return #ARGV - 3
 """
 )
 
@@ -252,7 +265,7 @@ for _, user in ipairs(redis.call('ZRANGEBYSCORE', k('leases'), '-inf', now, 'LIM
   if raw then
     local job = cjson.decode(raw).j
     job.a = job.a + 1
-    restore(user, job, 0)
+    restore(user, job, 0, 0)
   else redis.call('ZREM', k('leases'), user) end
 end
 local out = {}
@@ -290,8 +303,8 @@ for i = 2, #ARGV do
       redis.call('HDEL', k('held'), user)
     end
     local before = redis.call('HGET', k('jobs'), user)
-    if before then job = merge(cjson.decode(before), job); job.a = 1; job.n = now end
-    pending(user, job, now + 30000)
+    if before then job = merge(cjson.decode(before), job); job.a = 1 end
+    wanted_now(user, job, 30000)
     table.insert(out, user); table.insert(out, tostring(job.g))
     table.insert(out, lane(job))
   end
@@ -300,7 +313,7 @@ return out
 """
 )
 
-# ARGV: resend_ms. Whoever waits for a back-off is due now; no attempt is given back. Gives user, lane.
+# ARGV: resend_ms. Whoever waits for a back-off is due now; no attempt is given back. Gives user, lane of each to be sent.
 HURRY = (
     _COMMON
     + """
@@ -308,9 +321,7 @@ local out = {}
 for _, user in ipairs(redis.call('ZRANGE', k('due'), 0, -1)) do
   local raw = redis.call('HGET', k('jobs'), user)
   local job = raw and cjson.decode(raw)
-  if job and job.n > now and not running(user) then
-    job.n = now
-    pending(user, job, now + tonumber(ARGV[1]))
+  if job and job.n > now and not running(user) and wanted_now(user, job, tonumber(ARGV[1])) then
     table.insert(out, user)
     table.insert(out, lane(job))
   end

@@ -133,11 +133,14 @@ class Batch:
             for task in late:
                 task.cancel()
         ended = await everybody
-        # What was sent is in doubt in the link, so whoever is next reads before it writes.
         back = [user for task, user in tasks.items() if task.cancelled()]
-        await self._ledger.hand_back(back, self._owner, self._wait_seconds)
+        # What was sent is in doubt in the link, so whoever is next reads before it writes.
+        sent = [user for user in back if self._requests.get(user)]
+        await self._ledger.hand_back(sent, self._owner, unanswered=True)
+        unsent = [user for user in back if not self._requests.get(user)]
+        await self._ledger.hand_back(unsent, self._owner, self._wait_seconds)
         if not stop.done():
-            await self._work.state.send(back, self._lane, self._wait_seconds)
+            await self._work.state.send(unsent, self._lane, self._wait_seconds)
         for error in ended:
             if isinstance(error, Exception):
                 raise error

@@ -89,6 +89,6 @@ def test_nothing_is_sent_before_retry_after_is_over_by_any_process(redis_url, tm
 
 
 def test_a_throttle_that_refuses_is_the_target_asking_to_wait():
-    error = consequence_of(TooManyRequests(429, retry_after_seconds=57.0), creating=True)
+    error = consequence_of(TooManyRequests(429, retry_after_seconds=57.0), writing=True)
     assert isinstance(error, Throttled)
     assert error.retry_after_seconds == pytest.approx(57)

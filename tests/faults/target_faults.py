@@ -82,6 +82,13 @@ async def stall_after(call: Call) -> Reply:
     return reply
 
 
+async def late(call: Call) -> Reply:
+    """A write is carried out when nobody waits for its answer any more."""
+    if call.method != "GET":
+        await asyncio.sleep(STALL_SECONDS)
+    return await call.forward()
+
+
 async def server_error(call: Call) -> Reply:
     if call.random.random() < 0.5:
         await call.forward()
@@ -208,7 +215,7 @@ async def bulk_too_large(call: Call) -> Reply:
 FAULTS: dict[str, Fault] = {
     function.__name__: function
     for function in (
-        reset_before, reset_after, stall_before, stall_after, server_error, busy_seconds, busy_date, truncated, html,
+        reset_before, reset_after, stall_before, stall_after, late, server_error, busy_seconds, busy_date, truncated, html,
         empty, huge, unsaid_conflict, false_conflict, repeated_page, missing_page, wrong_total,
         bulk_lost, bulk_half, bulk_shuffled, bulk_too_large,
     )

@@ -14,7 +14,7 @@ from tests.support.scripted_target import Answer, ScriptedTarget
 
 SEED = 20261124
 SHARE = 0.25
-SLOW = {"stall_before": 0.05, "stall_after": 0.05, "huge": 0.1}
+SLOW = {"stall_before": 0.05, "stall_after": 0.05, "late": 0.15, "huge": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,30 @@ def test_bulk_requests_of_which_everything_can_be_lost(calm):
 
     through(calm, "Bulk: lost, half answered, shuffled, too large", begin, enough=lambda: len(faults()) > 2)
     assert len(faults()) > 2, faults()
+
+
+@pytest.mark.timeout(200)
+def test_updates_that_are_carried_out_when_they_have_been_given_up(calm):
+    """They are older than what is wanted by then, and nothing but time tells: the server has no ETags."""
+    users = [uuid for uuid in calm.there() if calm.people[uuid].due][:10]
+    before = len(calm.proxy.record.exchanges)
+
+    def move(department: str) -> None:
+        for uuid in users:
+            calm.people[uuid].department = department
+            calm.running.site.edit(uuid, department=department)
+
+    def sent() -> set[str | None]:
+        return {each.user for each in calm.proxy.record.exchanges[before:] if each.method == "PATCH"}
+
+    calm.proxy.weights = {"late": 1.0}
+    move("moved")
+    calm.running.until(lambda: sent() >= {*users})
+    calm.proxy.weights = {}
+    move("moved again")
+    # A person does not hurry this either.
+    calm.running.run("provision", *users[:5], "--no-wait")
+    calm.settle("updates carried out late")
 
 
 @full_only

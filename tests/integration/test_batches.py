@@ -28,6 +28,7 @@ from provisioning.mapping import compile_target
 from provisioning.ports import Ports
 from provisioning.reconcile import Reconciler
 from scim.transport import SENT
+from state import ledger
 from state.gate import Gate
 from state.keys import SOURCE
 from state.target_state import TargetState
@@ -217,6 +218,7 @@ def test_a_worker_that_is_told_to_stop_hands_back_what_it_has_not_begun(world):
 
 def test_a_worker_that_is_told_to_stop_hands_back_what_does_not_end(world, monkeypatch):
     monkeypatch.setattr(batch, "FINISH_SECONDS", 0.2)
+    monkeypatch.setattr(ledger, "LATE_MS", 500)
 
     async def body(world):
         others_done = asyncio.Event()
@@ -243,6 +245,10 @@ def test_a_worker_that_is_told_to_stop_hands_back_what_does_not_end(world, monke
         assert links[USERS[3]].in_doubt
         world.target.create = create
         world.stopping.clear()
+        # What was sent may still be carried out.
+        await world.batch.run(USERS, "interactive")
+        assert len(world.target.accounts) == 8
+        await asyncio.sleep(0.5)
         await world.batch.run(USERS, "interactive")
         assert len(world.target.accounts) == 10
 

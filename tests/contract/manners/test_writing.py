@@ -9,9 +9,9 @@ import pytest
 
 from config.settings import Secret, TargetSettings
 from provisioning.errors import (
+    AmbiguousWrite,
     Missing,
     Superseded,
-    Transient,
 )
 from provisioning.model import Changes, Desired
 from scim.quirks import QuirksInMemory
@@ -110,7 +110,7 @@ def test_a_write_answered_without_the_account_is_not_believed(use, said, method)
     """Something in between may have answered it: the account is to be read first."""
 
     async def body(target):
-        with pytest.raises(Transient, match="without the account"):
+        with pytest.raises(AmbiguousWrite, match="without the account"):
             await target.update("a", CHANGES, WANTED, None)
 
     def answer(request):
@@ -123,7 +123,7 @@ def test_a_write_answered_without_the_account_is_not_believed(use, said, method)
 @pytest.mark.parametrize("there", [True, False])
 def test_a_delete_answered_with_anything_but_204_is_looked_at(use, said, there):
     async def body(target):
-        with pytest.raises(Transient, match="still shows") if there else nullcontext():
+        with pytest.raises(AmbiguousWrite, match="still shows") if there else nullcontext():
             await target.delete("a")
 
     def answer(request):

@@ -1,4 +1,6 @@
-"""When a user whose work failed is worked on again, on a real Valkey: after a wait, which only a person shortens."""
+"""When a user whose work failed is worked on again, on a real Valkey: after a wait, which only a person shortens; after a write
+without an answer not even a person.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ import pytest
 
 from config.settings import Trigger
 from provisioning.model import OutcomeName
+from state import ledger as ledger_module
 from tests.support.ledger import LEASE, result
 
 
@@ -72,6 +75,88 @@ def test_a_person_does_not_wait_for_the_back_off(run):
         assert await ledger.claim(["u"], "w", LEASE) == ()
         assert (await ledger.mark_pending(["u"], Trigger.MANUAL)).to_send == ("u",)
         (again,) = await ledger.claim(["u"], "w", LEASE)
+        assert again.attempt == 1
+
+    run(body)
+
+
+# -- a write without an answer ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """What may still be carried out is waited for as long as a test likes to."""
+    monkeypatch.setattr(ledger_module, "LATE_MS", 300)
+
+
+async def unanswered(ledger) -> None:
+    await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
+    (job,) = await ledger.claim(["u"], "w", LEASE)
+    pending = result(job, OutcomeName.PENDING, retry_after_seconds=60.0, unanswered=True)
+    await ledger.settle(job, "w", pending)
+
+
+async def by_hand(ledger):
+    assert (await ledger.mark_pending(["u"], Trigger.MANUAL)).to_send == ()
+
+
+async def hurried(ledger):
+    assert await ledger.hurry() == {}
+
+
+@pytest.mark.parametrize("shorten", [by_hand, hurried])
+def test_not_even_a_person_comes_before_it_can_be_carried_out_no_more(run, soon, shorten):
+    async def body(ledger, _):
+        await unanswered(ledger)
+        await shorten(ledger)
+        assert await ledger.claim(["u"], "w", LEASE) == ()
+        assert await ledger.sweep() == {}
+        await asyncio.sleep(0.35)
+        # The sweeper sends the message: whoever was there when it was submitted could not.
+        assert await ledger.sweep() == {"interactive": ("u",)}
+        assert len(await ledger.claim(["u"], "w", LEASE)) == 1
+
+    run(body)
+
+
+def test_what_a_person_submits_before_a_write_turns_out_to_have_no_answer_waits_as_well(run, soon):
+    async def body(ledger, _):
+        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        await ledger.mark_pending(["u"], Trigger.MANUAL)
+        pending = result(job, OutcomeName.PENDING, retry_after_seconds=60.0, unanswered=True)
+        await ledger.settle(job, "w", pending)
+        assert await ledger.claim(["u"], "w", LEASE) == ()
+        await asyncio.sleep(0.35)
+        assert len(await ledger.claim(["u"], "w", LEASE)) == 1
+
+    run(body)
+
+
+def test_a_dead_letter_retried_meanwhile_waits_as_well(run, soon):
+    async def body(ledger, _):
+        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
+        (job,) = await ledger.claim(["u"], "w", LEASE)
+        await ledger.settle(job, "w", result(job, OutcomeName.FAILED))
+        await unanswered(ledger)
+        assert await ledger.retry(["u"]) == {"interactive": ("u",)}
+        assert await ledger.claim(["u"], "w", LEASE) == ()
+        await asyncio.sleep(0.35)
+        assert await ledger.sweep() == {"interactive": ("u",)}
+        assert len(await ledger.claim(["u"], "w", LEASE)) == 1
+
+    run(body)
+
+
+def test_who_is_handed_back_with_a_request_under_way_waits(run, soon):
+    async def body(ledger, _):
+        await ledger.mark_pending(["u", "v"], Trigger.AUTOMATIC)
+        await ledger.claim(["u", "v"], "w", LEASE)
+        await ledger.hand_back(["u"], "w", unanswered=True)
+        await ledger.hand_back(["v"], "w")
+        assert [job.user for job in await ledger.claim(["u", "v"], "w2", LEASE)] == ["v"]
+        await asyncio.sleep(0.35)
+        (again,) = await ledger.claim(["u"], "w2", LEASE)
         assert again.attempt == 1
 
     run(body)

@@ -9,7 +9,7 @@ import pytest
 from config.settings import OperationName, TriggerSettings
 from provisioning.errors import Permanent
 from provisioning.model import OutcomeName
-from tests.support.fakes import down
+from tests.support.fakes import lost_answer
 from tests.support.reconciling import ALL, ANNA, BERT, World
 
 
@@ -54,7 +54,7 @@ def test_what_did_not_follow_does_when_the_user_is_back(world):
     assert (account["active"], account["displayName"]) == (True, "anna_old")
 
 
-@pytest.mark.parametrize("error", [Permanent("no", status_code=400), down()])
+@pytest.mark.parametrize("error", [Permanent("no", status_code=400), lost_answer()])
 def test_a_name_that_is_refused_keeps_nobody_active(world, error):
     world.target.refuses["userName"] = error
     world.site.edit(ANNA, status=False, name="anna_old")
@@ -69,7 +69,7 @@ def test_a_name_that_is_refused_keeps_nobody_active(world, error):
 def test_a_name_of_which_nobody_knows_whether_it_got_there_is_looked_at(world):
     # Nothing else than the link tells: there is no version.
     world.links.links[ANNA] = replace(world.links.links[ANNA], version=None)
-    errors = iter([down()])
+    errors = iter([lost_answer()])
     world.target.after = lambda verb: next(errors, None)
     world.site.edit(ANNA, **BLOCKED | RENAMED)
     assert world.run(ANNA).changes == ("active",)

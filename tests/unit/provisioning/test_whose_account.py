@@ -20,7 +20,7 @@ from tests.support.reconciling import ANNA, BERT, World
 def test_a_lost_answer_to_a_create_never_makes_a_second_account(world):
     world.target.after = lambda verb: lost_answer() if verb == "create" else None
     first = world.run(ANNA)
-    assert (first.outcome, first.retry_after_seconds) == (OutcomeName.PENDING, 5.0)
+    assert (first.outcome, first.retry_after_seconds, first.unanswered) == (OutcomeName.PENDING, 5.0, True)
     assert world.links.links[ANNA].in_doubt
     world.target.after = lambda verb: None
     second = world.run(ANNA, attempt=2)

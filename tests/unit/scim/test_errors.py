@@ -121,8 +121,8 @@ def test_a_400_to_a_create_may_say_conflict_in_words_but_only_to_a_create(detail
     assert type(said.status_error(400, {}, body)) is said.BadRequest
 
 
-def test_a_write_whose_answer_was_lost_is_ambiguous_only_for_a_create():
-    assert type(consequence_of(said.NoAnswer("x"), creating=True)) is consequence.AmbiguousWrite
+def test_only_of_a_write_a_lost_answer_leaves_doubt():
+    assert type(consequence_of(said.NoAnswer("x"), writing=True)) is consequence.AmbiguousWrite
     assert type(consequence_of(said.NoAnswer("x"))) is consequence.Transient
 
 
