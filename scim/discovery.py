@@ -124,8 +124,8 @@ def _limit(feature: Any, name: str) -> int | None:
 
 async def read_schemas(transport: Transport) -> UserSchemas:
     """The schemas of a User: the target's when it shows them, else the RFC's."""
-    body = _usable(await transport.request("GET", "/Schemas"))
-    wanted = await _user_schemas(transport)
+    answer, wanted = await asyncio.gather(transport.request("GET", "/Schemas"), _user_schemas(transport))
+    body = _usable(answer)
     schemas = {
         str(schema["id"]): read_schema(schema)
         for schema in _objects(body.get("Resources") if body else None)

@@ -46,11 +46,16 @@ class LookUps:
         is left to those look-ups. Whoever comes meanwhile waits for it.
         """
         async with self._taking:
-            if not self.lack_census or not await self._discovery.refuses_doubles("userName"):
+            if not self.lack_census:
                 return
             self._until = time.monotonic() + AGAIN_SECONDS
             with suppress(ScimError):
-                features = await self._discovery.features()
+                # At the same time: whoever is first after a start waits for all of it.
+                unique, features = await asyncio.gather(
+                    self._discovery.refuses_doubles("userName"), self._discovery.features()
+                )
+                if not unique:
+                    return
                 page = min(LARGE_PAGE, features.max_results or LARGE_PAGE)
                 self._census = await take_census(
                     self._client, self._matching, cursors=features.cursor, page=page, longest=unlinked * page
