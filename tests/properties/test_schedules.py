@@ -124,7 +124,8 @@ class World:
             finally:
                 self.under_way[job.user] -= 1
             # Nobody waits here.
-            await self.ledger.settle(job, owner, replace(result, retry_after_seconds=0.0))
+            at_once = replace(result, retry_after_seconds=0.0, unanswered=False)
+            await self.ledger.settle(job, owner, at_once)
 
     async def quiet(self) -> None:
         """Faults off and one more sync: everybody is submitted once more and worked on until nothing is left."""
