@@ -7,7 +7,8 @@ from collections.abc import Callable
 FIRST_DELAY_SECONDS = 2.0
 LONGEST_DELAY_SECONDS = 300.0
 # After a write whose answer was lost: it may be on its way still, at a target that is slow. Whoever looks before a create has
-# arrived makes a second account, if the user has another name by then; an update that arrives after the next one undoes it. Nobody shortens this wait, not even a person.
+# arrived makes a second account, if the user has another name by then; an update that arrives after the next one undoes it.
+# Nobody shortens this wait, not even a person.
 LATE_SECONDS = 5.0
 
 

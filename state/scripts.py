@@ -1,7 +1,7 @@
 """The ledger's transitions, one Lua script each: a crash before or after a script is safe, and there is no during.
 
-A job is {g: generation, p: {trigger: true | [operations]}, a: attempt, n: not before (ms), l: nor, whoever asks, before, r: run,
-ok: {o: operation, id: account, c: attributes} that a person approved}.
+A job is {g: generation, p: {trigger: true | [operations]}, a: attempt, n: not before (ms), l: not before, whoever asks (ms),
+r: run, ok: {o: operation, id: account, c: attributes} that a person approved}.
 Time is the server's, so that the clocks of the machines do not matter.
 """
 
