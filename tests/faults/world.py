@@ -174,7 +174,9 @@ class World:
         while True:
             self.sync()
             status = self.running.run("status")["targets"]["main"]
-            if (status["pending"], status["running"], status["health"]) == (0, 0, "ok"):
+            at_rest = (status["pending"], status["running"], status["health"]) == (0, 0, "ok")
+            # What has been given up may still be carried out.
+            if at_rest and all(each.ended for each in self.proxy.record.exchanges):
                 return
             assert time.monotonic() < deadline, (status, self._log())
             time.sleep(0.3)
