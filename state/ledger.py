@@ -136,7 +136,7 @@ class Ledger:
         """
         late = LATE_MS if unanswered else 0
         if users:
-            await self._run("HAND_BACK", owner, max(late, round(delay_seconds * 1000)), late, *users)
+            await self._run("HAND_BACK", owner, round(delay_seconds * 1000), late, *users)
 
     async def sweep(self, limit: int = 1_000) -> Mapping[str, tuple[str, ...]]:
         """Puts back what has an expired lease; gives, by lane, the users whose message has to be sent (again)."""

@@ -80,7 +80,7 @@ end
 local function restore(user, job, delay, late)
   -- a job that was running becomes pending again, together with what was submitted meanwhile
   release(user)
-  job.n = now + delay
+  job.n = now + math.max(delay, late)
   if late > 0 then job.l = now + late end
   local other = redis.call('HGET', k('jobs'), user)
   if other then job = merge(job, cjson.decode(other)) end

@@ -9,7 +9,7 @@ import asyncio
 import pytest
 
 from config.settings import Trigger
-from provisioning.model import OutcomeName
+from provisioning.model import Job, OutcomeName
 from state import ledger as ledger_module
 from tests.support.ledger import LEASE, result
 
@@ -89,11 +89,24 @@ def soon(monkeypatch):
     monkeypatch.setattr(ledger_module, "LATE_MS", 300)
 
 
-async def unanswered(ledger) -> None:
+async def running(ledger) -> Job:
     await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
     (job,) = await ledger.claim(["u"], "w", LEASE)
+    return job
+
+
+async def unanswered(ledger, job: Job) -> None:
     pending = result(job, OutcomeName.PENDING, retry_after_seconds=60.0, unanswered=True)
     await ledger.settle(job, "w", pending)
+
+
+async def nobody_has_the_user_before_it_is_over(ledger) -> None:
+    assert await ledger.claim(["u"], "w", LEASE) == ()
+    assert await ledger.sweep() == {}
+    await asyncio.sleep(0.35)
+    # The sweeper sends the message: whoever was there when it was submitted could not.
+    assert await ledger.sweep() == {"interactive": ("u",)}
+    assert len(await ledger.claim(["u"], "w", LEASE)) == 1
 
 
 async def by_hand(ledger):
@@ -107,43 +120,30 @@ async def hurried(ledger):
 @pytest.mark.parametrize("shorten", [by_hand, hurried])
 def test_not_even_a_person_comes_before_it_can_be_carried_out_no_more(run, soon, shorten):
     async def body(ledger, _):
-        await unanswered(ledger)
+        await unanswered(ledger, await running(ledger))
         await shorten(ledger)
-        assert await ledger.claim(["u"], "w", LEASE) == ()
-        assert await ledger.sweep() == {}
-        await asyncio.sleep(0.35)
-        # The sweeper sends the message: whoever was there when it was submitted could not.
-        assert await ledger.sweep() == {"interactive": ("u",)}
-        assert len(await ledger.claim(["u"], "w", LEASE)) == 1
+        await nobody_has_the_user_before_it_is_over(ledger)
 
     run(body)
 
 
 def test_what_a_person_submits_before_a_write_turns_out_to_have_no_answer_waits_as_well(run, soon):
     async def body(ledger, _):
-        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
-        (job,) = await ledger.claim(["u"], "w", LEASE)
+        job = await running(ledger)
         await ledger.mark_pending(["u"], Trigger.MANUAL)
-        pending = result(job, OutcomeName.PENDING, retry_after_seconds=60.0, unanswered=True)
-        await ledger.settle(job, "w", pending)
-        assert await ledger.claim(["u"], "w", LEASE) == ()
-        await asyncio.sleep(0.35)
-        assert len(await ledger.claim(["u"], "w", LEASE)) == 1
+        await unanswered(ledger, job)
+        await nobody_has_the_user_before_it_is_over(ledger)
 
     run(body)
 
 
 def test_a_dead_letter_retried_meanwhile_waits_as_well(run, soon):
     async def body(ledger, _):
-        await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
-        (job,) = await ledger.claim(["u"], "w", LEASE)
+        job = await running(ledger)
         await ledger.settle(job, "w", result(job, OutcomeName.FAILED))
-        await unanswered(ledger)
+        await unanswered(ledger, await running(ledger))
         assert await ledger.retry(["u"]) == {"interactive": ("u",)}
-        assert await ledger.claim(["u"], "w", LEASE) == ()
-        await asyncio.sleep(0.35)
-        assert await ledger.sweep() == {"interactive": ("u",)}
-        assert len(await ledger.claim(["u"], "w", LEASE)) == 1
+        await nobody_has_the_user_before_it_is_over(ledger)
 
     run(body)
 
