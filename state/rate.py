@@ -2,10 +2,11 @@
 (Retry-After), and where a rate is known or set, each at a moment of its own.
 
 scimpipe:{T}:pace   hash  at: ms of the last moment taken. per_second, doubt, level: the curve of state.allowance, level in
-                          seconds, 0 while the rate is searched for: then it doubles in `doubt` seconds. burst, burst_ms: what the target let pass at once.
-                          emptied: moment of the request that was answered 429. opened: ms from when requests
-                          are let through again. sent: moments taken since; used: ms they took at their rate, for which
-                          the curve has been followed. Expires ten minutes after its last use.
+                          seconds, 0 while the rate is searched for: then it doubles in `doubt` seconds. burst, burst_ms: what
+                          the target let pass at once, to all processes together, from burst_from (ms) on. emptied: moment
+                          of the request that was answered 429. opened: ms from when requests are let through again. sent:
+                          moments taken since; used: ms they took at their rate, for which the curve has been followed.
+                          Expires ten minutes after its last use.
 scimpipe:{T}:paced  zset  moments taken since `opened`, by their number, of the last half minute: number -> ms. Expires.
 """
 
@@ -86,7 +87,8 @@ redis.call('HSET', KEYS[2], 'throttled_until', string.format('%d', math.ceil(unt
 if not ARGV[2] then return {{}} end
 local moment = tonumber(ARGV[2])
 local passed, within = tonumber(ARGV[3]), tonumber(ARGV[4])
-local p = redis.call('HMGET', KEYS[1], 'per_second', 'doubt', 'level', 'used', 'emptied', 'burst', 'burst_ms', 'opened')
+local p = redis.call('HMGET', KEYS[1], 'per_second', 'doubt', 'level', 'used', 'emptied', 'burst', 'burst_ms', 'opened',
+                     'burst_from')
 local rate, opened = pace(p), tonumber(p[8] or '0')
 local out = {{}}
 -- not by the gate, nor by when this arrives: whoever was sent before `opened` tells of what was before
@@ -100,9 +102,12 @@ elseif moment == 0 then
   local more = (passed > 0 and passed or rate and 0 or 1) * 1000 / (within + wait)
   anew = not rate
   if anew or passed > 0 and tonumber(p[3]) == 0 then
+    -- what they let pass is one bucket's, from the first request of whoever began first
+    local from = tonumber(p[9] or '') or now
+    if passed > 0 then from = math.min(from, now - within) end
     local doubling = math.max({SHORTEST_DOUBLING_SECONDS}, wait / 1000 / {PAUSE_OF_DOUBLINGS})
     redis.call('HSET', KEYS[1], 'per_second', tonumber(p[1] or '0') + more, 'doubt', doubling, 'level', 0, 'emptied', text(now),
-               'burst', tonumber(p[6] or '0') + passed, 'burst_ms', math.max(tonumber(p[7] or '0'), within))
+               'burst', tonumber(p[6] or '0') + passed, 'burst_ms', text(now - from), 'burst_from', text(from))
   end
 end
 if anew or now < opened then

@@ -124,6 +124,22 @@ def test_the_first_429_gives_a_low_rate_from_what_all_processes_had_sent(redis_u
     on_redis(redis_url, body)
 
 
+def test_what_processes_that_began_one_after_the_other_had_sent_counts_from_the_first_on(redis_url):
+    async def body(client, one, other):
+        await one.emptied(1, 0, 0, 0.001)
+        await asyncio.sleep(0.2)
+        await one.emptied(1, 0, 30, 0.05)
+        assert 190 < float(await client.hget(PACE, "burst_ms")) < 5000
+        # It had sent its first one before.
+        await other.emptied(1, 0, 15, 0.5)
+        assert 490 < float(await client.hget(PACE, "burst_ms")) < 5000
+        await one.emptied(1, 0, 1, 0.001)
+        assert 490 < float(await client.hget(PACE, "burst_ms")) < 5000
+        assert await client.hget(PACE, "burst") == "46"
+
+    on_redis(redis_url, body)
+
+
 def test_what_one_process_learns_the_other_paces_at(redis_url):
     async def body(client, one, other):
         # As after a first pause of a second; the bucket held 10.
