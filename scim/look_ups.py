@@ -38,7 +38,11 @@ class LookUps:
 
     @property
     def lack_census(self) -> bool:
-        """Whether one might be taken now."""
+        """Whether one might be taken now, or is being taken: then it is worth waiting for."""
+        return self._taking.locked() or self._due
+
+    @property
+    def _due(self) -> bool:
         return time.monotonic() >= self._until
 
     async def take_census(self, unlinked: int) -> None:
@@ -46,9 +50,9 @@ class LookUps:
         is left to those look-ups. Whoever comes meanwhile waits for it.
         """
         async with self._taking:
-            if not self.lack_census:
+            if not self._due:
                 return
-            self._until = time.monotonic() + AGAIN_SECONDS
+            again_at = self._until = time.monotonic() + AGAIN_SECONDS
             with suppress(ScimError):
                 # At the same time: whoever is first after a start waits for all of it.
                 unique, features = await asyncio.gather(
@@ -57,10 +61,12 @@ class LookUps:
                 if not unique:
                     return
                 page = min(LARGE_PAGE, features.max_results or LARGE_PAGE)
-                self._census = await take_census(
+                census = await take_census(
                     self._client, self._matching, cursors=features.cursor, page=page, longest=unlinked * page
                 )
-                self._until = self._census.read_at + LASTS_SECONDS
+                # Unless it was to be forgotten meanwhile.
+                if self._until == again_at:
+                    self._census, self._until = census, census.read_at + LASTS_SECONDS
 
     def forget(self) -> None:
         """Redis was emptied: accounts may be there that only it knew of."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -142,6 +144,60 @@ def test_a_target_that_refuses_to_leave_attributes_out_shows_them_all():
 
     found, _ = needs(scripted(ANN, page=page), ("externalId", "ext-1"), ("externalId", "ext-9"))
     assert found == [True, False]
+
+
+class SlowListing:
+    """page: of `scripted`; the listing is answered once it may go on."""
+
+    def __init__(self) -> None:
+        self._asked_for, self._go_on = threading.Event(), threading.Event()
+
+    def page(self, request: Request) -> Answer | None:
+        self._asked_for.set()
+        assert self._go_on.wait(30)
+        return None
+
+    async def asked_for(self) -> None:
+        assert await asyncio.to_thread(self._asked_for.wait, 30)
+
+    def go_on(self) -> None:
+        self._go_on.set()
+
+
+def test_whoever_comes_while_the_listing_is_read_waits_for_it():
+    slow = SlowListing()
+
+    async def body(target: ScimTarget) -> list[bool]:
+        look_ups = target.look_ups
+        first = asyncio.create_task(look_ups.take_census(100))
+        await slow.asked_for()
+        while_reading = look_ups.lack_census
+        second = asyncio.create_task(look_ups.take_census(100))
+        await asyncio.sleep(0.05)
+        came_back = second.done()
+        slow.go_on()
+        await asyncio.gather(first, second)
+        return [while_reading, came_back, look_ups.lack_census]
+
+    with ScriptedTarget(scripted(ANN, BOB, page=slow.page)) as server:
+        assert with_target(server.base_url, body) == [True, False, False]
+    pages = [request.query["startIndex"] for request in server.requests if request.path == "/Users"]
+    assert pages == ["1", "3"]
+
+
+def test_a_listing_is_not_believed_when_redis_was_emptied_while_it_was_read():
+    slow = SlowListing()
+
+    async def body(target: ScimTarget) -> list[bool]:
+        reading = asyncio.create_task(target.look_ups.take_census(100))
+        await slow.asked_for()
+        target.look_ups.forget()
+        slow.go_on()
+        await reading
+        return [await target.needs_look_up("externalId", "ext-9", creating=True), target.look_ups.lack_census]
+
+    with ScriptedTarget(scripted(ANN, page=slow.page)) as server:
+        assert with_target(server.base_url, body) == [True, True]
 
 
 def test_it_is_forgotten_with_redis():
