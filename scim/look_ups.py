@@ -15,6 +15,8 @@ from scim.listing import LARGE_PAGE
 
 # After a listing that was too long, or could not be read whole.
 AGAIN_SECONDS = 60.0
+# So long after it was begun others wait for a listing: a long one must not hold up everybody.
+PATIENCE_SECONDS = 10.0
 
 
 class LookUps:
@@ -25,7 +27,7 @@ class LookUps:
         self._discovery = discovery
         self._matching = matching
         self._census: Census | None = None
-        self._until = float("-inf")
+        self._until = self._began = float("-inf")
         self._taking = asyncio.Lock()
 
     async def needed(self, attribute: str, value: str, *, creating: bool) -> bool:
@@ -38,21 +40,27 @@ class LookUps:
 
     @property
     def lack_census(self) -> bool:
-        """Whether one might be taken now, or is being taken: then it is worth waiting for."""
-        return self._taking.locked() or self._due
+        """Whether one might be taken now, or is worth waiting for."""
+        return self._patience > 0 if self._taking.locked() else time.monotonic() >= self._until
 
     @property
-    def _due(self) -> bool:
-        return time.monotonic() >= self._until
+    def _patience(self) -> float:
+        return self._began + PATIENCE_SECONDS - time.monotonic()
 
     async def take_census(self, unlinked: int) -> None:
         """Reads the listing, where that takes fewer requests than looking for so many users one by one; what goes wrong
-        is left to those look-ups. Whoever comes meanwhile waits for it.
+        is left to those look-ups. Whoever comes meanwhile waits for it, a while.
         """
+        if not self.lack_census:
+            return
+        if self._taking.locked():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience), self._taking:
+                    pass
+            return
         async with self._taking:
-            if not self._due:
-                return
-            again_at = self._until = time.monotonic() + AGAIN_SECONDS
+            self._began = time.monotonic()
+            again_at = self._until = self._began + AGAIN_SECONDS
             with suppress(ScimError):
                 # At the same time: whoever is first after a start waits for all of it.
                 unique, features = await asyncio.gather(

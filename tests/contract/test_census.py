@@ -11,6 +11,7 @@ import pytest
 
 from provisioning.mapping import new_resource
 from provisioning.model import Desired
+from scim import look_ups
 from scim.target import ScimTarget
 from tests.support.opened_target import with_target
 from tests.support.scim_server import scim_server
@@ -168,21 +169,37 @@ def test_whoever_comes_while_the_listing_is_read_waits_for_it():
     slow = SlowListing()
 
     async def body(target: ScimTarget) -> list[bool]:
-        look_ups = target.look_ups
-        first = asyncio.create_task(look_ups.take_census(100))
+        first = asyncio.create_task(target.look_ups.take_census(100))
         await slow.asked_for()
-        while_reading = look_ups.lack_census
-        second = asyncio.create_task(look_ups.take_census(100))
+        while_reading = target.look_ups.lack_census
+        second = asyncio.create_task(target.look_ups.take_census(100))
         await asyncio.sleep(0.05)
         came_back = second.done()
         slow.go_on()
         await asyncio.gather(first, second)
-        return [while_reading, came_back, look_ups.lack_census]
+        return [while_reading, came_back, target.look_ups.lack_census]
 
     with ScriptedTarget(scripted(ANN, BOB, page=slow.page)) as server:
         assert with_target(server.base_url, body) == [True, False, False]
     pages = [request.query["startIndex"] for request in server.requests if request.path == "/Users"]
     assert pages == ["1", "3"]
+
+
+def test_a_long_listing_does_not_hold_up_everybody(monkeypatch):
+    monkeypatch.setattr(look_ups, "PATIENCE_SECONDS", 0.2)
+    slow = SlowListing()
+
+    async def body(target: ScimTarget) -> list[bool]:
+        reading = asyncio.create_task(target.look_ups.take_census(100))
+        await slow.asked_for()
+        await target.look_ups.take_census(100)
+        came_back, lack = not reading.done(), target.look_ups.lack_census
+        slow.go_on()
+        await reading
+        return [came_back, lack, await target.needs_look_up("externalId", "ext-9", creating=True)]
+
+    with ScriptedTarget(scripted(ANN, page=slow.page)) as server:
+        assert with_target(server.base_url, body) == [True, False, False]
 
 
 def test_a_listing_is_not_believed_when_redis_was_emptied_while_it_was_read():
