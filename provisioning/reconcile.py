@@ -161,14 +161,21 @@ class _Attempt:
 
     async def _look_harder(self, policy: Policy, conflict: Conflict) -> None:
         """The target says the account exists, its search says it does not: read the listing (DESIGN 5.3)."""
-        self.found = await self.finder.look_in_listing(policy)
+        told: dict[str, Any] = {"status_code": conflict.status_code, "scim_type": conflict.scim_type}
+        try:
+            self.found = await self.finder.look_in_listing(policy)
+        except Transient as error:
+            if error.status_code is not None:
+                raise
+            # Of the listing only; what began it is what a person has to know.
+            raise Transient(f"the target says this account exists already; {error.detail}", **told) from None
         if self.found:
             return
         detail = "the target says this account exists already, but none of its accounts matches by "
         detail += ", ".join(policy.matching)
         # Our own create of a moment ago may not be visible yet; anybody else's would be.
         kind = Transient if self.job.attempt > 1 else Permanent
-        raise kind(detail, status_code=conflict.status_code, scim_type=conflict.scim_type)
+        raise kind(detail, **told)
 
     async def _look_who_has_it(self, update: op.Update, policy: Policy, conflict: Conflict) -> None:
         """Another account has what this one is to get. Where it is about to give it up, there is something to wait for."""

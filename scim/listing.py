@@ -60,15 +60,15 @@ def _word(value: Any) -> str:
 
 @dataclass
 class _Read:
-    """What was read so far: ids, and the largest totalResults that was claimed."""
+    """What was read so far: ids in order, and the largest totalResults that was claimed."""
 
-    ids: set[str] = field(default_factory=set)
+    ids: dict[str, None] = field(default_factory=dict)
     total: int = 0
 
     def take(self, answer: Answer) -> list[RemoteUser]:
         """The accounts that are new."""
         new = {account.scim_id: account for account in accounts_of(answer) if account.scim_id not in self.ids}
-        self.ids.update(new)
+        self.ids.update(dict.fromkeys(new))
         self.total = max(self.total, _number(answer.body.get("totalResults")))
         return list(new.values())
 
@@ -113,14 +113,20 @@ async def _by_index(
         if not new:
             return
         # totalResults may be too small: only an empty or repeated page is the end. One request more a listing.
-        if len(read.ids) >= read.total and not await _more(transport, start):
+        if len(read.ids) >= read.total and not await _more(transport, start, read):
             return
 
 
-async def _more(transport: Transport, start: int) -> bool:
+async def _more(transport: Transport, start: int, read: _Read) -> bool:
     answer = await transport.request("GET", "/Users", params={"startIndex": start, "count": 1})
-    # Some refuse a startIndex beyond the end.
-    return answer.status != 400 and bool(accounts_of(_listed(answer)))
+    if answer.status == 400:
+        # Some refuse a startIndex beyond the end.
+        return False
+    further = accounts_of(_listed(answer))
+    if further and len(read.ids) > 1 and further[0].scim_id == next(iter(read.ids)):
+        # AWS without cursors: the first page for every startIndex, and its length for totalResults.
+        raise ListingIncomplete("the target shows its first users whatever startIndex says; it may have more")
+    return bool(further)
 
 
 async def _by_cursor(

@@ -23,7 +23,15 @@ from scim.bulk_limits import BulkLimits
 from scim.client import ScimClient
 from scim.consequences import consequence_of
 from scim.discovery import Discovery, Features, read_schemas
-from scim.errors import BadRequest, NotSupported, NotThere, ScimError, StatusError, UnusableAnswer
+from scim.errors import (
+    BadRequest,
+    ListingIncomplete,
+    NotSupported,
+    NotThere,
+    ScimError,
+    StatusError,
+    UnusableAnswer,
+)
 from scim.filters import contains, equals, matches
 from scim.look_ups import LookUps
 from scim.patch import patch_body
@@ -107,15 +115,18 @@ class ScimTarget:
             return await self._client.get(scim_id)
 
     async def listing(self) -> AsyncIterator[RemotePage]:
-        features = await self.features()
         with consequences():
-            async for page in self._client.listing(cursors=features.cursor, most=features.max_results):
+            async for page in await self._pages():
                 yield page
+
+    async def _pages(self) -> AsyncIterator[RemotePage]:
+        features = await self.features()
+        return self._client.listing(cursors=features.cursor, most=features.max_results)
 
     async def search(self, text: str, limit: int = 50) -> Sequence[RemoteUser]:
         """For people: accounts whose id, externalId, userName, displayName or e-mail address contains the text."""
         if not text:
-            return await self._first(limit)
+            return await self._listed(text, limit)
         names = ("userName", "displayName", "emails.value")
         condition = " or ".join([*(contains(name, text) for name in names), equals("externalId", text)])
         with consequences():
@@ -126,16 +137,21 @@ class ScimTarget:
         # Whoever ignores filters shows people nobody has asked for.
         if found := [account for account in found if _mentions(account, text)]:
             return found[:limit]
-        found = [account async for page in self.listing() for account in page if _mentions(account, text)]
-        return found[:limit]
+        return await self._listed(text, limit)
 
-    async def _first(self, limit: int) -> Sequence[RemoteUser]:
-        accounts: list[RemoteUser] = []
-        async for page in self.listing():
-            accounts += page
-            if len(accounts) >= limit:
-                break
-        return accounts[:limit]
+    async def _listed(self, text: str, limit: int) -> Sequence[RemoteUser]:
+        """Of the listing. Whoever it shows is there, also where it cannot be shown to be whole."""
+        found: list[RemoteUser] = []
+        with consequences():
+            try:
+                async for page in await self._pages():
+                    found += [account for account in page if _mentions(account, text)]
+                    if len(found) >= limit:
+                        break
+            except ListingIncomplete:
+                if not found:
+                    raise
+        return found[:limit]
 
     # -- writing ---------------------------------------------------------------------------------------------
 

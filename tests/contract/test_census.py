@@ -119,11 +119,12 @@ def test_accounts_that_truly_have_no_external_id_are_no_reason_to_doubt():
     "page",
     [
         lambda request: listed(ANN, total=2),
+        lambda request: listed(ANN, BOB),
         lambda request: Answer(500),
         lambda request: Answer(200, "<html>"),
         lambda request: Answer(200, ""),
     ],
-    ids=["not whole", "500", "html", "empty"],
+    ids=["not whole", "whatever startIndex says", "500", "html", "empty"],
 )
 def test_a_listing_that_is_not_whole_proves_nothing(page):
     found, _ = needs(scripted(ANN, BOB, page=page), ("externalId", "ext-9"))

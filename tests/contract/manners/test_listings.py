@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from provisioning.errors import (
     Transient,
 )
-from tests.support.manners import ACCOUNTS, collect, no_discovery, page
-from tests.support.scripted_target import Answer
+from tests.support.manners import ACCOUNTS, collect, listing, no_discovery, page
+from tests.support.scripted_target import Answer, Request
 
 
 async def collect_or_incomplete(target: Any) -> Any:
@@ -40,6 +41,36 @@ def test_a_listing_that_stops_short_is_no_listing(use):
             await collect(target)
 
     use(no_discovery(lambda request: page(request, ACCOUNTS[:20], 10, 25)), body)
+
+
+@pytest.mark.parametrize("users", [25, 3])
+def test_who_ignores_start_index_may_have_more_than_it_shows(use, users):
+    """As AWS without cursors: the length of the page for totalResults."""
+
+    def answer(request: Request) -> Answer:
+        count = min(int(request.query["count"]), 10)
+        return listing(*ACCOUNTS[:users][:count])
+
+    async def body(target):
+        with pytest.raises(Transient, match="startIndex"):
+            await collect(target)
+        # For people whoever is shown is there; of nobody else anything is known.
+        assert [account.scim_id for account in await target.search("", 5)] == ["1", "2", "3", "4", "5"][
+            :users
+        ]
+        with pytest.raises(Transient, match="startIndex"):
+            await target.search("zoe")
+
+    use(no_discovery(answer), body)
+
+
+def test_who_shows_the_last_one_beyond_the_end_has_shown_all(use):
+    def answer(request: Request) -> Answer:
+        within = {**request.query, "startIndex": str(min(int(request.query["startIndex"]), len(ACCOUNTS)))}
+        return page(replace(request, query=within), ACCOUNTS, 10)
+
+    ids, _ = use(no_discovery(answer), collect)
+    assert len(ids) == len(ACCOUNTS)
 
 
 def test_a_listing_that_fails_in_the_middle_is_no_listing(use):

@@ -9,6 +9,7 @@ from config.settings import (
     MappedValue,
     OperationName,
 )
+from provisioning.errors import Transient
 from provisioning.model import Link, OutcomeName
 from tests.support.fakes import (
     down,
@@ -76,6 +77,19 @@ def test_a_conflict_nobody_can_explain_becomes_a_dead_letter_at_once(world):
     result = world.run(ANNA)
     assert (result.outcome, result.status_code) == (OutcomeName.FAILED, 409)
     assert world.target.writes == ["create"]
+
+
+def test_a_conflict_that_the_listing_cannot_explain_is_told_all_the_same(world):
+    world.target.has(userName="ANNA")
+    world.target.blind = frozenset({"externalId", "userName"})
+
+    async def not_whole(attribute: str, value: str) -> list[Any]:
+        raise Transient("it may have more")
+
+    world.target.find_in_listing = not_whole
+    result = world.run(ANNA)
+    assert (result.outcome, result.status_code) == (OutcomeName.PENDING, 409)
+    assert result.detail == "the target says this account exists already; it may have more"
 
 
 def test_where_the_target_refuses_doubles_itself_a_create_comes_first(world):
