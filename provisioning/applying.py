@@ -197,6 +197,11 @@ class Applying:
         self, operation: op.Deactivate, changes: Changes, *, unfinished: bool = False
     ) -> None:
         answer = await self._request(operation, changes)
+        # Not where the answer leaves it out: that proves nothing.
+        if answer is not None and answer.resource.get("active") is not None and answer.active:
+            raise Transient(
+                'the target answered, but still shows the account active; does update_method = "put" help?'
+            )
         version = answer.version if answer else None
         await self.linking.remember_left(operation.scim_id, version, changes.set, unfinished=unfinished)
 
@@ -211,7 +216,8 @@ class Applying:
         names = not_kept(sent, answer.resource) if answer else ()
         if not names:
             return ""
-        await self.ports.rewritten.add(names)
+        # Whether an account is active is never taken as the target has it.
+        await self.ports.rewritten.add([name for name in names if name != "active"])
         return "the target did not keep as sent: " + ", ".join(names)
 
     def _desired(self) -> Desired:

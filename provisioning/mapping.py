@@ -81,8 +81,16 @@ class CompiledTarget:
         """One user's side of a decision. Raises EvaluationError."""
         if user is None:
             return Source(uuid, Presence.GONE, None, self.gone_fingerprint(key))
-        desired = self.render(user)
-        return Source(uuid, self._presence(user, desired), desired, self.fingerprint(user, key))
+        fingerprint = self.fingerprint(user, key)
+        try:
+            desired = self.render(user)
+        except EvaluationError:
+            # Whose fields were emptied before the account was blocked leaves all the same: that needs none of them.
+            if user.active and (self.scope is None or self._in_scope(user)):
+                raise
+            presence = Presence.OUT_OF_SCOPE if user.active else Presence.BLOCKED
+            return Source(uuid, presence, None, fingerprint)
+        return Source(uuid, self._presence(user, desired), desired, fingerprint)
 
     def fingerprint(self, user: SourceUser, key: bytes) -> str:
         """Changes when anything the decision reads changes: the fields in use, or the mapping itself. Cheap: nothing

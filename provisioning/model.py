@@ -96,7 +96,9 @@ class Desired:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One user's side of a decision. desired is None exactly when presence is GONE."""
+    """One user's side of a decision. desired: None when presence is GONE, and of a leaver whose fields the mapping cannot make
+    an account of; never when it is ACTIVE.
+    """
 
     uuid: str
     presence: Presence
@@ -127,6 +129,11 @@ class Link:
     @property
     def has_account(self) -> bool:
         return bool(self.scim_id)
+
+    @property
+    def rightly_absent(self) -> bool:
+        """The user was looked for and has no account, and no request has been written down since."""
+        return not self.has_account and not self.in_doubt
 
     @property
     def in_doubt(self) -> bool:

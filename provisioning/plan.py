@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Literal
 
 from config.settings import LeaverPolicy, LeaverSettings
-from provisioning.diff import changes_from, changes_since
+from provisioning.diff import changes_from, changes_since, digest
 from provisioning.model import DOUBT, Changes, Desired, Link, Presence, RemoteUser, Source
 from provisioning.operations import (
     Create,
@@ -171,7 +171,7 @@ def _unqualified(
     source: Source, link: Link | None, found: Sequence[Candidate] | None, policy: Policy
 ) -> Decision:
     # Looked for before, and rightly without an account.
-    if link is not None and not link.has_account and not link.in_doubt:
+    if link is not None and link.rightly_absent:
         return Nothing("no account, and none is due")
 
     if link is not None and link.has_account:
@@ -184,7 +184,12 @@ def _unqualified(
         return Nothing("no account is known, and none is due")
     if found is None:
         return LookUp(("externalId",))
-    ours = [candidate.account for candidate in found if candidate.account.external_id == external_id]
+    # Nor is one that is another Drupal user's, who has the same externalId.
+    ours = [
+        candidate.account
+        for candidate in found
+        if candidate.account.external_id == external_id and candidate.holder in {Holder.NOBODY, Holder.LEFT}
+    ]
     # The answer to a create was lost, and what it made may not be found yet.
     if not ours:
         return Nothing("no account, and none is due", unsure=link is not None and link.in_doubt)
@@ -206,11 +211,20 @@ def _leave(source: Source, link: Link | None, account: RemoteUser | None, policy
 
     # A name that a blocked user has given up is free in Drupal: their account must not keep it from the next one.
     names = _changed_names(source, link, account, policy)
-    if known.active:
+    if not _inactive(link, account, policy):
         return Deactivate(known.scim_id, known.version, adopted, names)
     if names:
         return Update(known.scim_id, known.version, names, adopted)
     return LinkOnly(adopted) if adopted else Nothing("the account is deactivated already")
+
+
+def _inactive(link: Link | None, account: RemoteUser | None, policy: Policy) -> bool:
+    """Unseen, only a deactivation of ours is believed: what its target made inactive, as until an invitation is accepted, may
+    be active by now.
+    """
+    if account is not None:
+        return not account.active
+    return link is not None and not link.active and link.digests.get("active") == digest(False, policy.key)
 
 
 def _changed_names(source: Source, link: Link | None, account: RemoteUser | None, policy: Policy) -> Changes:

@@ -103,7 +103,8 @@ class _Attempt:
         self.found: Sequence[Candidate] | None = None
         self.source: Source = reconciler.compiled.source(job.user, user, reconciler.key)
         self.linking = Linking(self.ports.links, self.source, reconciler.key, link)
-        self.finder = Finder(self.ports, reconciler.compiled, self.source, untried=link is None)
+        untried = link is None or link.rightly_absent
+        self.finder = Finder(self.ports, reconciler.compiled, self.source, untried=untried)
         self.applying = Applying(self.ports, self.reporter, job, self.source, self.linking, lease)
 
     async def run(self) -> Result:
@@ -134,7 +135,8 @@ class _Attempt:
         """Takes in what the target's answer contradicted, so that the next plan knows better."""
         match surprise:
             case Missing():
-                # Match again.
+                # A proxy without its target says 404 of everybody (raises Outage then). Else: match again.
+                await self.ports.target.probe()
                 await self.linking.forget()
                 self.finder = replace(self.finder, untried=False)
                 self.found = None

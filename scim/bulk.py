@@ -67,8 +67,6 @@ class Bulk:
             return told
         if told is not None:
             raise told
-        if not waiting.still_theirs():
-            raise LeaseLostError
         return await self._single.write(method, path, body, version)
 
     async def close(self) -> None:
@@ -155,6 +153,8 @@ class Bulk:
     # -- one request, and what became of it ----------------------------------------------------------------------------
 
     async def _request(self) -> None:
+        # It began in one user's task, and each one's lease is asked as it is filled.
+        LEASE.set(None)
         load = Load(self._take)
         try:
             if not await self._limits.offered():

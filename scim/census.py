@@ -33,14 +33,18 @@ class Census:
     hashes: Mapping[str, array[int]]
     read_at: float
 
-    def lacks(self, attribute: str, value: str) -> bool:
-        """Whether surely nobody had this value."""
+    @property
+    def nobody(self) -> bool:
+        return not any(self.hashes.values())
+
+    def has(self, attribute: str, value: str) -> bool | None:
+        """False: surely nobody had this value. True: most likely somebody. None: nothing is known."""
         known = self.hashes.get(attribute)
         if known is None or time.monotonic() > self.read_at + LASTS_SECONDS:
-            return False
+            return None
         wanted = hash(value.casefold())
         at = bisect_left(known, wanted)
-        return at == len(known) or known[at] != wanted
+        return at < len(known) and known[at] == wanted
 
 
 @dataclass

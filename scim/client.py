@@ -15,6 +15,7 @@ from scim.errors import (
     NotThere,
     StatusError,
     UnusableAnswer,
+    is_scim_error,
     status_error,
 )
 from scim.filters import resource_path
@@ -35,9 +36,11 @@ class ScimClient:
         self.writes = writes
 
     async def query(self, condition: str, count: int = MATCHES) -> list[RemoteUser]:
-        """Accounts for a filter. No match is an empty list, also where the target says 404 or lists nothing."""
+        """Accounts for a filter. No match is an empty list, also where the target lists nothing, or says 404 in SCIM's words;
+        in others it raises NotThere.
+        """
         answer = await self.transport.request("GET", "/Users", params={"filter": condition, "count": count})
-        if answer.status == 404:
+        if answer.status == 404 and is_scim_error(answer.body):
             return []
         _raise_for(answer)
         if not isinstance(answer.body, Mapping):
@@ -72,13 +75,18 @@ class ScimClient:
         return await self._write("PATCH", scim_id, body, version)
 
     async def delete(self, scim_id: str) -> None:
-        """404 is success: the account is not there. Whoever says neither 204 nor 404 is asked for the account."""
-        with suppress(NotThere):
-            answer = await self.writes.write("DELETE", resource_path(scim_id))
+        """404 is success: the account is not there. Whoever does not say 204 is asked for the account; and of 404 to that,
+        whether it means anything.
+        """
+        answer = await self.writes.write("DELETE", resource_path(scim_id))
+        if answer.status not in {404, 410}:
             _raise_for(answer)
-            if answer.status != 204:
-                await self.get(scim_id)
-                raise NoAnswer("the target answered a delete, but still shows the account")
+        if answer.status == 204:
+            return
+        with suppress(NotThere):
+            await self.get(scim_id)
+            raise NoAnswer("the target answered a delete, but still shows the account")
+        await self.probe()
 
     async def probe(self) -> None:
         """One small page of users: shows address, credential and right to read. Where a page is refused, or 404 may

@@ -168,6 +168,12 @@ def status_error(
     return kind(status, scim_type, retry_after)
 
 
+def is_scim_error(body: Any) -> bool:
+    """Whether SCIM says so (RFC 7644 3.12), and not something in between."""
+    schemas = body.get("schemas") if isinstance(body, Mapping) else None
+    return isinstance(schemas, list) and any("scim" in str(each).lower() for each in schemas)
+
+
 def asked_to_wait(status: int, headers: Mapping[str, str]) -> float | None:
     """Seconds nobody is to send; None: nobody has asked for that."""
     if status not in {429, 503}:

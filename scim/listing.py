@@ -118,15 +118,20 @@ async def _by_index(
 
 
 async def _more(transport: Transport, start: int, read: _Read) -> bool:
-    answer = await transport.request("GET", "/Users", params={"startIndex": start, "count": 1})
-    if answer.status == 400:
-        # Some refuse a startIndex beyond the end.
-        return False
-    further = accounts_of(_listed(answer))
-    if further and len(read.ids) > 1 and further[0].scim_id == next(iter(read.ids)):
-        # AWS without cursors: the first page for every startIndex, and its length for totalResults.
+    further = await _at(transport, start)
+    first = next(iter(read.ids), None)
+    if len(read.ids) > 1 and further == [first] and await _at(transport, 2) == [first]:
+        # AWS without cursors: the first page for every startIndex, and its length for totalResults. (SCIMMY begins anew beyond
+        # its end; whoever shows everybody each time shows more than the one that was asked for.)
         raise ListingIncomplete("the target shows its first users whatever startIndex says; it may have more")
     return bool(further)
+
+
+async def _at(transport: Transport, start: int) -> list[str]:
+    """The id of one account, if the target counts."""
+    answer = await transport.request("GET", "/Users", params={"startIndex": start, "count": 1})
+    # Some refuse a startIndex beyond the end.
+    return [] if answer.status == 400 else [account.scim_id for account in accounts_of(_listed(answer))]
 
 
 async def _by_cursor(

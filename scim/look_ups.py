@@ -34,8 +34,8 @@ class LookUps:
         """provisioning.ports.Target.needs_look_up."""
         if creating and not await self._discovery.refuses_doubles("userName"):
             return True
-        if self._census is not None and self._census.lacks(attribute, value):
-            return False
+        if self._census is not None and (has := self._census.has(attribute, value)) is not None:
+            return has
         return not creating or not await self._discovery.refuses_doubles(attribute)
 
     @property
@@ -72,6 +72,9 @@ class LookUps:
                 census = await take_census(
                     self._client, self._matching, cursors=features.cursor, page=page, longest=unlinked * page
                 )
+                if census.nobody:
+                    # What answers may have no target behind it.
+                    await self._client.probe()
                 # Unless it was to be forgotten meanwhile.
                 if self._until == again_at:
                     self._census, self._until = census, census.read_at + LASTS_SECONDS

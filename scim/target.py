@@ -92,6 +92,10 @@ class ScimTarget:
                 answered = await self._client.query(equals(attribute, value))
             except (BadRequest, NotSupported):
                 answered = None
+            except NotThere:
+                # Nobody, to some; or no target behind what answers.
+                await self.probe()
+                answered = []
         if answered is not None:
             found = [account for account in answered if matches(account, attribute, value)]
             # Whoever ignores the filter shows others and perhaps, further on, the right one.
@@ -132,7 +136,7 @@ class ScimTarget:
         with consequences():
             try:
                 found = await self._client.query(condition, limit)
-            except (BadRequest, NotSupported):
+            except (BadRequest, NotSupported, NotThere):
                 found = []
         # Whoever ignores filters shows people nobody has asked for.
         if found := [account for account in found if _mentions(account, text)]:

@@ -18,6 +18,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from config.json_text import encoded
+from provisioning.applying import LeaseLostError
 from provisioning.depth import DEEPEST, too_deep
 from provisioning.inflate import ACCEPTED
 from provisioning.ports import Lease
@@ -44,7 +45,7 @@ ALWAYS_SENT = {
 # part of a Bulk request that another user counts.
 SENT: ContextVar[list[str] | None] = ContextVar("SENT", default=None)
 SHARED = ""
-# The lease on the user whom the current task works for: asked once more where a write has waited for its turn.
+# The lease on the user whom the current task works for: asked once more when a write has waited for its turn.
 LEASE: ContextVar[Lease | None] = ContextVar("LEASE", default=None)
 # A body, or what makes it once there is room to send it.
 Content = bytes | Callable[[], bytes]
@@ -170,7 +171,7 @@ class Transport:
     ) -> Answer:
         """path: below the base URL, escaped. content: makes the body at the last moment, and the same one if it is asked
         again; what it raises passes. Any status is an answer. Raises NotConnected, NoAnswer, UnusableAnswer,
-        CredentialMissing.
+        CredentialMissing; LeaseLostError before a write whose user may be another worker's by now.
         """
         url = self._url(path, params)
         kind = f"{method} {path.split('/', 2)[1]}"
@@ -229,6 +230,9 @@ class Transport:
         self, method: str, url: httpx.URL, content: Content | None, headers: Mapping[str, str], kind: str
     ) -> Answer:
         async with self._limiter.slot(kind) as turn:
+            # It may have waited for its turn for minutes.
+            if method != "GET" and (lease := LEASE.get()) is not None and not lease.valid():
+                raise LeaseLostError
             request = self._request(method, url, content() if callable(content) else content, headers)
             status: int | None = None
             wait: float | None = None

@@ -81,10 +81,11 @@ class Batch:
         portion = self._work.portion
         count = portion.of(len(users))
         await self._work.state.send(users[count:], lane, at_most=count)
+        asked_at = time.monotonic()
         jobs = await self._ledger.claim(users[:count], self._owner, LEASE_SECONDS)
         if jobs:
             began = time.monotonic()
-            async with keep(self._ledger, self._owner, [job.user for job in jobs]) as leases:
+            async with keep(self._ledger, self._owner, [job.user for job in jobs], asked_at) as leases:
                 await self._work_on(jobs, leases)
             portion.took(self._done, time.monotonic() - began)
 
@@ -114,7 +115,8 @@ class Batch:
     async def _read(self, ids: Sequence[str]) -> tuple[Mapping[str, SourceUser], Mapping[str, Link]]:
         """What Drupal says of the users and what we know of their accounts."""
         users, links = await asyncio.gather(self._reader.read(ids), self._work.state.links.get_many(ids))
-        if self._lane == BULK and len(ids) - len(links) >= MANY and self._work.target.look_ups.lack_census:
+        unlinked = sum(_may_be_looked_for(links.get(each), users.get(each)) for each in ids)
+        if self._lane == BULK and unlinked >= MANY and self._work.target.look_ups.lack_census:
             pending = (await self._ledger.counts()).pending
             await self._work.target.look_ups.take_census(len(ids) + pending)
         return users, links
@@ -261,6 +263,11 @@ class Batch:
 
 async def _first_of(*futures: asyncio.Future[Any]) -> None:
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _may_be_looked_for(link: Link | None, user: SourceUser | None) -> bool:
+    """Of whoever had no account and is not active now it is known that none is due."""
+    return link is None or (link.rightly_absent and user is not None and user.active)
 
 
 def _lane(job: Job) -> str:

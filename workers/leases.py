@@ -24,11 +24,15 @@ class Renewer(Protocol):
 
 
 class HeldLeases:
-    """The leases of one batch in one worker. Deadlines are on this machine's monotonic clock."""
+    """The leases of one batch in one worker. Deadlines are on this machine's monotonic clock. asked_at: when Redis was asked for
+    them, from when on it counts.
+    """
 
-    def __init__(self, users: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, users: Sequence[str], asked_at: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock = clock
-        self._deadlines = dict.fromkeys(users, clock() + LEASE_SECONDS - MARGIN_SECONDS)
+        self._deadlines = dict.fromkeys(users, asked_at + LEASE_SECONDS - MARGIN_SECONDS)
 
     @property
     def users(self) -> tuple[str, ...]:
@@ -62,11 +66,13 @@ class UserLease:
 
 
 @asynccontextmanager
-async def keep(ledger: Renewer, owner: str, users: Sequence[str]) -> AsyncIterator[HeldLeases]:
-    """Renews the leases of these users until the block ends. A renewal that fails is tried again at the next
+async def keep(
+    ledger: Renewer, owner: str, users: Sequence[str], asked_at: float
+) -> AsyncIterator[HeldLeases]:
+    """Renews the leases of these users until the block ends. asked_at: for them, by time.monotonic. A renewal that fails is tried again at the next
     turn; the deadline is what protects the user meanwhile.
     """
-    leases = HeldLeases(users)
+    leases = HeldLeases(users, asked_at)
     task = asyncio.create_task(_renew(ledger, owner, leases))
     try:
         yield leases

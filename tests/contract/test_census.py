@@ -119,7 +119,7 @@ def test_accounts_that_truly_have_no_external_id_are_no_reason_to_doubt():
     "page",
     [
         lambda request: listed(ANN, total=2),
-        lambda request: listed(ANN, BOB),
+        lambda request: listed(*[ANN, BOB][: int(request.query["count"])]),
         lambda request: Answer(500),
         lambda request: Answer(200, "<html>"),
         lambda request: Answer(200, ""),

@@ -6,9 +6,12 @@ import asyncio
 
 import pytest
 
+from provisioning.errors import Outage
 from scim.quirks import QuirksInMemory
 from tests.support.manners import ACCOUNTS, ANNA, collect, listing, no_discovery, page
 from tests.support.scripted_target import Answer
+
+ERROR = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"], "status": "404"}
 
 
 def test_filters_are_escaped_and_ids_too(use):
@@ -25,13 +28,28 @@ def test_filters_are_escaped_and_ids_too(use):
 
 
 @pytest.mark.parametrize(
-    "answer", [Answer(404), Answer(body={"totalResults": 0}), listing()], ids=["404", "no list", "empty"]
+    "answer",
+    [Answer(404), Answer(404, ERROR), Answer(body={"totalResults": 0}), listing()],
+    ids=["404", "404 of SCIM", "no list", "empty"],
 )
 def test_no_match_has_many_forms(use, answer):
     async def body(target):
         return await target.find("externalId", "x-1")
 
-    assert use(no_discovery(lambda _: answer), body)[0] == []
+    found, server = use(
+        no_discovery(lambda request: answer if "filter" in request.query else listing()), body
+    )
+    assert found == []
+    # 404 in others' words may be a proxy's.
+    assert len(server.requests) == (2 if answer == Answer(404) else 1)
+
+
+def test_404_to_everything_is_no_answer_to_a_search(use):
+    async def body(target):
+        with pytest.raises(Outage):
+            await target.find("externalId", "x-1")
+
+    use(lambda _: Answer(404, "404 page not found"), body)
 
 
 @pytest.mark.parametrize("scim_id", ["a\tb", "half \ud800", "x" * 2001, "..", True, {}, None], ids=repr)

@@ -101,7 +101,22 @@ def test_deleting_what_is_gone_is_success(use):
     async def body(target):
         await target.delete("a")
 
-    use(no_discovery(lambda _: Answer(404)), body)
+    use(no_discovery(lambda request: listing() if request.path == "/Users" else Answer(404)), body)
+
+
+def test_a_delete_answered_404_is_not_believed_while_the_account_is_shown(use):
+    """Whoever has no such method says so too."""
+
+    async def body(target):
+        with pytest.raises(AmbiguousWrite, match="still shows"):
+            await target.delete("a")
+
+    use(
+        no_discovery(
+            lambda request: Answer(404) if request.method == "DELETE" else Answer(200, {**ANNA, "id": "a"})
+        ),
+        body,
+    )
 
 
 @pytest.mark.parametrize("said", [Answer(200), Answer(200, {}), Answer(202)], ids=["200", "200 {}", "202"])
@@ -129,6 +144,8 @@ def test_a_delete_answered_with_anything_but_204_is_looked_at(use, said, there):
     def answer(request):
         if request.method == "DELETE":
             return said
+        if request.path == "/Users":
+            return listing()
         return Answer(200, {**ANNA, "id": "a"}) if there else Answer(404)
 
     use(no_discovery(answer), body)

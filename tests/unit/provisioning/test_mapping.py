@@ -98,6 +98,18 @@ def test_a_user_without_user_name_is_told_by_attribute():
         compiled.render(user())
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [({"status": False}, Presence.BLOCKED), ({"roles": []}, Presence.OUT_OF_SCOPE)],
+)
+def test_a_leaver_leaves_though_nothing_can_be_made_of_emptied_fields(values, expected):
+    compiled = compile_target(target({"userName": "mail | lower"}, scope="'member' in roles"))
+    source = compiled.source("u-7", user(mail=None, **values), KEY)
+    assert (source.presence, source.desired) == (expected, None)
+    with pytest.raises(EvaluationError, match="userName"):
+        compiled.source("u-7", user(mail=None), KEY)
+
+
 def test_every_problem_of_a_mapping_is_told_at_once():
     with pytest.raises(MappingError) as raised:
         compile_target(target({"userName": "name |", "emails[": "mail"}, scope="nam |"))

@@ -55,6 +55,8 @@ UNCLAIMED = candidate(externalId=None)
 FOREIGN = candidate(externalId="somebody-else")
 OTHER_USERS = candidate(Holder.USER, externalId="somebody-else")
 LEFT_BEHIND = candidate(Holder.LEFT, externalId="somebody-who-left")
+# Of two Drupal users of one person, as an employee number has it.
+NAMESAKES = candidate(Holder.USER)
 
 
 # -- in scope and active -----------------------------------------------------------------------------------------
@@ -184,6 +186,14 @@ def test_an_unlinked_leaver_whose_account_carries_the_external_id_is_treated_by_
     assert isinstance(plan(source(presence), None, [OURS], policy(leaver=leaver)), expected)
 
 
+@pytest.mark.parametrize("presence", LEAVING)
+def test_only_a_deactivation_of_ours_is_believed_unseen(presence):
+    """An account that its target made inactive, until its invitation was accepted, is active by now."""
+    invited = Link("id-1", None, "f", digests(DESIRED, KEY), active=False)
+    assert isinstance(plan(source(presence), invited, None, policy()), op.Deactivate)
+    assert isinstance(plan(source(presence), invited, [candidate(active=False)], policy()), op.Nothing)
+
+
 def test_an_unlinked_leaver_whose_account_is_inactive_already_is_only_linked():
     assert isinstance(
         plan(source(Presence.BLOCKED), None, [candidate(active="False")], policy()), op.LinkOnly
@@ -197,11 +207,13 @@ def test_an_unlinked_leaver_whose_account_is_inactive_already_is_only_linked():
             LEAVING,
             LeaverPolicy,
             ["unclaimed", "always", "never"],
-            [UNCLAIMED, FOREIGN, OTHER_USERS, LEFT_BEHIND],
+            [UNCLAIMED, FOREIGN, OTHER_USERS, LEFT_BEHIND, NAMESAKES, candidate(Holder.RENAMED)],
         )
     ),
 )
-def test_an_account_without_this_users_external_id_is_never_removed(presence, leaver, adopt, found):
+def test_an_account_of_another_user_or_without_this_ones_external_id_is_never_removed(
+    presence, leaver, adopt, found
+):
     decision = plan(source(presence), None, [found], policy(leaver=leaver, adopt=adopt))
     assert isinstance(decision, op.Nothing)
 

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from provisioning.errors import AmbiguousWrite, Outage, Throttled, Transient, Unauthorized
+from provisioning.errors import (
+    AmbiguousWrite,
+    Outage,
+    ProvisioningError,
+    Throttled,
+    Transient,
+    Unauthorized,
+)
 from provisioning.model import Changes, Desired
 from scim.quirks import QuirksInMemory, put_path
 from tests.support.opened_target import with_target
@@ -214,6 +221,17 @@ def test_the_operators_patch_is_not_replaced_by_put():
 def test_deleting_what_is_gone_is_success(status):
     async def body(target):
         await target.delete("a")
+
+    run(lambda request: Answer(body={}) if request.path == "/Users" else Answer(status), body)
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_who_says_of_everything_that_it_is_not_there_has_not_deleted_anybody(status):
+    """A proxy whose target is away."""
+
+    async def body(target):
+        with pytest.raises(ProvisioningError):
+            await target.delete("a")
 
     run(Answer(status), body)
 

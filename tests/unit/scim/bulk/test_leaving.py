@@ -159,6 +159,26 @@ def test_a_lease_lost_while_waiting_for_the_turn_sends_nothing_of_that_user():
     assert script.names() == ["user0000", "user0002", "user0003"]
 
 
+def test_without_bulk_a_lease_lost_while_waiting_for_the_turn_sends_nothing_either():
+    turnstile = Turnstile()
+    lease = HeldLease()
+
+    async def body(target):
+        LEASE.set(lease)
+        writing = asyncio.create_task(target.create({"userName": "anna"}))
+        await turnstile.wanted.wait()
+        lease.held = False
+        turnstile.open.set()
+        (result,) = await asyncio.gather(writing, return_exceptions=True)
+        # Reading harms nobody.
+        await target.probe()
+        return result
+
+    result, server = run(lambda _: Answer(200, {}), body, limiter=turnstile, bulk="off")
+    assert type(result) is LeaseLostError
+    assert [request.method for request in server.requests] == ["GET"]
+
+
 def test_a_lease_lost_during_a_refused_request_sends_nothing_of_that_user():
     leases = [HeldLease() for _ in range(3)]
 

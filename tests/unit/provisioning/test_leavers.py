@@ -1,0 +1,101 @@
+"""reconcile of users who leave: whose account is left, and what is believed of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from config.settings import MappedValue, OperationName
+from provisioning.errors import Missing, Outage
+from provisioning.model import OutcomeName
+from tests.support.reconciling import ANNA, BERT, World
+
+
+@pytest.mark.parametrize("values", [{"status": False}, {"roles": ["other"]}], ids=["blocked", "out of scope"])
+def test_another_users_account_with_the_same_external_id_is_left_alone(values):
+    """One person with two Drupal users, matched by an employee number."""
+    world = World(
+        mapping={
+            "userName": MappedValue(value="name"),
+            "externalId": MappedValue(value="timezone"),
+            "active": MappedValue(value="status"),
+        }
+    )
+    world.site.add(ANNA, name="anna", timezone="employee 7")
+    world.site.add(BERT, name="anna.old", timezone="employee 7", **values)
+    world.run(ANNA)
+    assert world.run(BERT).outcome is OutcomeName.UNCHANGED
+    assert [account["active"] for account in world.target.accounts.values()] == [True]
+    assert world.links.links[ANNA].scim_id in world.target.accounts
+    assert world.run(ANNA).outcome is OutcomeName.UNCHANGED
+
+
+def test_whoever_is_blocked_with_emptied_fields_is_deactivated_all_the_same():
+    world = World(
+        mapping={"userName": MappedValue(value="mail | lower"), "externalId": MappedValue(value="uuid")}
+    )
+    world.site.add(ANNA, mail="anna@example.test")
+    world.run(ANNA)
+    world.site.edit(ANNA, mail=None, status=False)
+    assert world.run(ANNA).operation is OperationName.DEACTIVATE
+    assert [account["active"] for account in world.target.accounts.values()] == [False]
+
+
+def test_404_of_a_proxy_whose_target_is_away_forgets_nobody(world):
+    world.run(ANNA)
+    link = world.links.links[ANNA]
+    world.site.edit(ANNA, status=False)
+    there = world.target.before
+
+    def away(verb: str) -> Missing | Outage:
+        return Outage("no SCIM") if verb == "probe" else Missing("not there", status_code=404)
+
+    world.target.before = away
+    with pytest.raises(Outage):
+        world.run(ANNA)
+    assert world.links.links[ANNA].scim_id == link.scim_id
+    world.target.before = there
+    assert world.run(ANNA).operation is OperationName.DEACTIVATE
+
+
+def test_an_answer_that_shows_the_account_active_is_no_deactivation(world):
+    world.run(ANNA)
+    world.site.edit(ANNA, status=False)
+    update = world.target.update
+
+    async def keeps_active(scim_id, changes, desired, version):
+        world.target.requests.append("update")
+        return await world.target.get(scim_id)
+
+    world.target.update = keeps_active
+    attempts = [world.run(ANNA, attempt=attempt) for attempt in (1, 2, 3)]
+    assert [each.outcome for each in attempts] == [*[OutcomeName.PENDING] * 2, OutcomeName.FAILED]
+    assert "still shows the account active" in attempts[-1].detail
+    world.target.update = update
+    assert world.run(ANNA).operation is OperationName.DEACTIVATE
+
+
+def test_an_account_that_was_inactive_until_its_invitation_was_accepted_is_deactivated(world):
+    create = world.target.create
+
+    async def invites(resource):
+        return await create({**resource, "active": False})
+
+    world.target.create = invites
+    made = world.run(ANNA)
+    assert "active" in made.detail
+    assert "active" not in world.rewritten.seen
+    world.target.touch(made.scim_id, active=True)
+    world.site.edit(ANNA, status=False)
+    assert world.run(ANNA).operation is OperationName.DEACTIVATE
+    assert world.target.accounts[made.scim_id]["active"] is False
+
+
+def test_whoever_was_rightly_without_an_account_costs_no_more_than_a_new_user(world):
+    """Registered, and approved later."""
+    world.target.unique = frozenset({"userName", "externalId"})
+    world.site.edit(ANNA, status=False)
+    assert world.run(ANNA).outcome is OutcomeName.UNCHANGED
+    world.target.requests.clear()
+    world.site.edit(ANNA, status=True)
+    assert world.run(ANNA).operation is OperationName.CREATE
+    assert world.target.requests == ["create"]
