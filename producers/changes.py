@@ -1,7 +1,8 @@
 """Change detection: whatever happens to a user in Drupal, found by polling `changed` and by looking for who has left.
 
 `changed` is the time a request began, not of its commit (FACTS, `changed`): polls overlap, and what was seen with the
-same `changed` before is not submitted again. The watermark is Drupal's time, not this machine's, and never passes the
+same `changed` before is not submitted again; but once that request is over, whoever it saved is looked at once more, as it may
+have saved them twice. The watermark is Drupal's time, not this machine's, and never passes the
 time its read began.
 """
 
@@ -19,7 +20,7 @@ from provisioning.ports import SourceReader
 from state.broker import USERS_A_MESSAGE
 from state.marks import Mark, MarkStore
 
-# A save may take this long from the time it is stamped with to its commit.
+# A save may take this long from the time it is stamped with to its commit; the request that saved, to its end.
 OVERLAP_SECONDS = 300
 # `changed` has whole seconds: a user seen in the second that is still running may be saved in it once more.
 SAME_SECOND = 2
@@ -46,13 +47,33 @@ class Share:
 
     @property
     def new(self) -> tuple[UserRef, ...]:
-        return tuple(ref for ref in self.refs if self.mark.seen.get(ref.uuid) != ref.changed)
+        return tuple(ref for ref in self.refs if not self._seen(ref))
+
+    def _seen(self, ref: UserRef) -> bool:
+        return self.mark.seen.get(ref.uuid) == ref.changed
+
+    def over(self, began: int) -> tuple[str, ...]:
+        """Users seen before, whom the request that saved them saves no more."""
+        return tuple(
+            ref.uuid
+            for ref in self.refs
+            if ref.uuid in self.mark.again and self._seen(ref) and _is_over(ref, began)
+        )
 
     def moved(self, began: int, gone: frozenset[str]) -> Mark:
         newest = max((ref.changed for ref in self.refs), default=self.mark.since)
         since = max(self.mark.since, min(began, newest))
         settled = {ref.uuid: ref.changed for ref in self.refs if ref.changed < began - SAME_SECOND}
-        return Mark(since, settled, gone)
+        again = frozenset(
+            ref.uuid
+            for ref in self.refs
+            if not _is_over(ref, began) and (ref.uuid in self.mark.again or not self._seen(ref))
+        )
+        return Mark(since, settled, again, gone)
+
+
+def _is_over(ref: UserRef, began: int) -> bool:
+    return ref.changed + OVERLAP_SECONDS <= began
 
 
 class ChangeDetection:
@@ -102,7 +123,9 @@ class ChangeDetection:
         return {name: Share.of(mark, refs) for name, mark in marks.items()}
 
     async def _submit_saved(self, each: Watched, share: Share, departed: Departed, began: int) -> Found:
-        found = Found(tuple(ref.uuid for ref in share.new), departed.left)
+        saved = [ref.uuid for ref in share.new]
+        saved += await self._differing(each, share.over(began))
+        found = Found(tuple(saved), departed.left)
         for start in range(0, len(found.changed), USERS_A_MESSAGE):
             await each.state.submit(found.changed[start : start + USERS_A_MESSAGE], Trigger.AUTOMATIC)
         mark = share.moved(began, departed.gone)
@@ -112,6 +135,21 @@ class ChangeDetection:
             self._log.info(
                 "changes_found", target=each.name, changed=len(found.changed), gone=len(found.gone)
             )
+        return found
+
+    async def _differing(self, each: Watched, users: Sequence[str]) -> Sequence[str]:
+        """Those of whom their links say something else than Drupal does."""
+        found: list[str] = []
+        key = await each.digest_key() if users else b""
+        for start in range(0, len(users), USERS_A_MESSAGE):
+            batch = users[start : start + USERS_A_MESSAGE]
+            read = await self._reader.read(batch)
+            prints = await each.state.links.fingerprints(batch)
+            found += [
+                uuid
+                for uuid, known in zip(batch, prints, strict=True)
+                if uuid in read and each.compiled.fingerprint(read[uuid], key) != known
+            ]
         return found
 
     async def _submit_gone(self, each: Watched, users: Sequence[str]) -> None:

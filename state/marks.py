@@ -1,7 +1,7 @@
 """Marks: up to which moment of Drupal's the changes of a site were seen, for each target.
 
-scimpipe:{T}:changes  hash  since -> Unix seconds; seen -> JSON {uuid: changed}, of the overlap; gone -> JSON [uuid], of a
-                            source that cannot count
+scimpipe:{T}:changes  hash  since -> Unix seconds; seen -> JSON {uuid: changed}, of the overlap; again -> JSON [uuid]; gone ->
+                            JSON [uuid], of a source that cannot count
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from state.keys import key
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """since: Drupal's Unix time up to which changes were seen. seen: uuid -> changed, of the overlap. gone: users who
-    were missing already.
+    """since: Drupal's Unix time up to which changes were seen. seen: uuid -> changed, of the overlap. again: those of them
+    whom the request that saved them may have saved once more since. gone: users who were missing already.
     """
 
     since: int
     seen: Mapping[str, int] = field(default_factory=dict)
+    again: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
 
 
@@ -36,8 +37,11 @@ class MarkStore:
         fields = await self._redis.hgetall(self._key)
         if "since" not in fields:
             return None
-        return Mark(int(fields["since"]), json.loads(fields["seen"]), frozenset(json.loads(fields["gone"])))
+        seen = json.loads(fields["seen"])
+        again, gone = (frozenset(json.loads(fields.get(name, "[]"))) for name in ("again", "gone"))
+        return Mark(int(fields["since"]), seen, again, gone)
 
     async def write(self, mark: Mark) -> None:
-        fields = {"since": mark.since, "seen": json.dumps(mark.seen), "gone": json.dumps(sorted(mark.gone))}
+        lists = {"again": json.dumps(sorted(mark.again)), "gone": json.dumps(sorted(mark.gone))}
+        fields = {"since": mark.since, "seen": json.dumps(mark.seen), **lists}
         await self._redis.hset(self._key, mapping=fields)

@@ -157,6 +157,29 @@ def test_a_user_saved_twice_in_the_running_second_is_seen_again(world):
     world(body)
 
 
+@pytest.mark.parametrize("later", [0, 1_000], ids=["nobody since", "others since"])
+def test_a_user_whom_one_long_request_saves_twice_is_looked_at_when_it_is_over(world, later):
+    async def body(world):
+        await world.link_all()
+        await world.poll()
+        world.now = 1_000_100.0
+        world.edit(USERS[1], 1_000_090, mail="first")
+        world.edit(USERS[2], 1_000_090, mail="first")
+        assert set((await world.poll()).changed) == {USERS[1], USERS[2]}
+        # What was submitted is done; one of the two is saved once more, at the time that its request began.
+        await world.link_all()
+        world.edit(USERS[1], 1_000_090, mail="second")
+        world.now += 10
+        assert (await world.poll()).changed == ()
+        world.now += 300 + later
+        if later:
+            world.edit(USERS[3], 1_000_090 + later)
+        assert (await world.poll()).changed == ((USERS[3],) if later else ()) + (USERS[1],)
+        assert (await world.poll()).changed == ()
+
+    world(body)
+
+
 def test_the_mark_never_passes_the_time_its_read_began(world):
     async def body(world):
         await world.poll()
