@@ -31,6 +31,7 @@ from scim.transport import SENT
 from state import ledger
 from state.gate import Gate
 from state.keys import SOURCE
+from state.ledger import BULK, INTERACTIVE
 from state.target_state import TargetState
 from tests.support.fakes import FakeRewritten, FakeSite, FakeTarget
 from tests.support.valkey import with_redis
@@ -136,6 +137,25 @@ def test_a_rejected_token_quarantines_and_costs_nobody_an_attempt(world):
         assert len(world.target.requests) == requests
         assert await world.state.ledger.dead_letters() == ()
         assert await world.attempts() == {1}
+
+    world(body)
+
+
+@pytest.mark.parametrize(("lane", "comes_back"), [(INTERACTIVE, True), (BULK, False)])
+def test_during_a_quarantine_whoever_a_full_sync_must_not_wait_for_keeps_their_message(
+    world, lane, comes_back
+):
+    async def body(world):
+        await world.submit()
+        await world.state.gate.failed("down", certain=True)
+        await world.batch.run(USERS, lane)
+        assert world.target.requests == []
+        assert [(users, delay > 0) for users, delay in world.sent.messages] == [(USERS, True)] * comes_back
+        # Paused by a person, perhaps for days: the sweeper sends them, when it is over.
+        world.sent.messages.clear()
+        await world.state.gate.pause()
+        await world.batch.run(USERS, lane)
+        assert world.sent.messages == []
 
     world(body)
 
