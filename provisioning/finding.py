@@ -18,7 +18,8 @@ from provisioning.ports import Ports
 class Finder:
     """Looks for one user's account by the matching attributes, in order; the first that finds any decides.
 
-    untried: no request for this user was ever written down, or none that is not settled, so look-ups the target says are needless are left out.
+    untried: no request for this user was ever written down, or none that is not settled, so look-ups the target says are
+    needless are left out.
     left_out: some were.
     """
 

@@ -2,7 +2,8 @@
 
 Kept are hashes of the matching attributes, under this process's own random seed: no value, and 16 bytes an account. It says
 for sure only that somebody was not there; whoever may have been is looked up as ever. Since accounts are made meanwhile, it
-is believed for users who had no link when their job began (no earlier attempt), and for as long as Redis remembers.
+is believed for users who had no link when their job began, or one that says they rightly have no account (no attempt that is not
+settled), and for as long as Redis remembers.
 """
 
 from __future__ import annotations

@@ -69,8 +69,9 @@ class UserLease:
 async def keep(
     ledger: Renewer, owner: str, users: Sequence[str], asked_at: float
 ) -> AsyncIterator[HeldLeases]:
-    """Renews the leases of these users until the block ends. asked_at: for them, by time.monotonic. A renewal that fails is tried again at the next
-    turn; the deadline is what protects the user meanwhile.
+    """Renews the leases of these users until the block ends. asked_at: for them, by time.monotonic.
+
+    A renewal that fails is tried again at the next turn; the deadline is what protects the user meanwhile.
     """
     leases = HeldLeases(users, asked_at)
     task = asyncio.create_task(_renew(ledger, owner, leases))
