@@ -45,7 +45,7 @@ def scripted(
         if request.path == "/Schemas":
             return schemas(uniqueness)
         if request.path == "/Users":
-            start = int(request.query["startIndex"])
+            start = int(request.query.get("startIndex", 1))
             return page(request) or listed(*accounts[start - 1 :], total=len(accounts))
         found = [each for each in accounts if request.path == f"/Users/{each['id']}"]
         return Answer(200, found[0]) if found else Answer(404)
@@ -76,9 +76,11 @@ BOB = {"id": "2", "userName": "bob", "externalId": "ext-2"}
 
 def test_who_is_not_in_the_listing_need_not_be_looked_for():
     found, server = needs(
-        scripted(ANN, BOB), ("externalId", "ext-1"), ("externalId", "ext-3"), ("userName", "zoe")
+        scripted(ANN, BOB),
+        *[("externalId", "ext-1"), ("externalId", "ext-3"), ("userName", "zoe"), ("userName", "ann")],
     )
-    assert found == [True, False, False]
+    # Who is in it is looked for, though the target would refuse a second one: finding costs less than being refused.
+    assert found == [True, False, False, True]
     listings = [request for request in server.requests if request.path == "/Users"]
     assert listings[0].query["attributes"] == "id,userName,externalId"
     assert listings[0].query["count"] == "1000"
@@ -120,11 +122,12 @@ def test_accounts_that_truly_have_no_external_id_are_no_reason_to_doubt():
     [
         lambda request: listed(ANN, total=2),
         lambda request: listed(*[ANN, BOB][: int(request.query["count"])]),
+        lambda request: Answer(404),
         lambda request: Answer(500),
         lambda request: Answer(200, "<html>"),
         lambda request: Answer(200, ""),
     ],
-    ids=["not whole", "whatever startIndex says", "500", "html", "empty"],
+    ids=["not whole", "whatever startIndex says", "404 of a proxy", "500", "html", "empty"],
 )
 def test_a_listing_that_is_not_whole_proves_nothing(page):
     found, _ = needs(scripted(ANN, BOB, page=page), ("externalId", "ext-9"))

@@ -160,6 +160,32 @@ def test_during_a_quarantine_whoever_a_full_sync_must_not_wait_for_keeps_their_m
     world(body)
 
 
+class LookUps:
+    """Counts how often the listing would be read."""
+
+    lack_census = True
+    taken = 0
+
+    async def take_census(self, unlinked: int) -> None:
+        self.taken += 1
+
+
+def test_one_listing_answers_for_many_who_had_no_account_and_are_to_get_one(world):
+    """Registered and approved later; or given the role that scope asks for."""
+
+    async def body(world):
+        look_ups = world.target.look_ups = LookUps()
+        for status, taken in ((False, 1), (False, 1), (True, 2), (True, 2)):
+            for user in USERS:
+                world.site.edit(user, status=status)
+            await world.submit()
+            await world.batch.run(USERS, BULK)
+            assert look_ups.taken == taken
+        assert len(world.target.accounts) == len(USERS)
+
+    world(body)
+
+
 def test_being_throttled_closes_the_gate_for_everybody_and_costs_no_attempt(world):
     async def body(world):
         world.target.before = lambda verb: Throttled("429", status_code=429, retry_after_seconds=60)

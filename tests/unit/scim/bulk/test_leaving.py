@@ -137,7 +137,8 @@ def test_a_target_that_is_closed_waits_for_no_answer():
     assert kinds(run(Stalled(), body)[0]) == {"CancelledError": 3}
 
 
-def test_a_lease_lost_while_waiting_for_the_turn_sends_nothing_of_that_user():
+@pytest.mark.parametrize("lost", [0, 1], ids=["who came first", "another"])
+def test_a_lease_lost_while_waiting_for_the_turn_sends_nothing_of_that_user(lost):
     script = BulkTarget()
     turnstile = Turnstile()
     leases = [HeldLease() for _ in range(4)]
@@ -150,13 +151,13 @@ def test_a_lease_lost_while_waiting_for_the_turn_sends_nothing_of_that_user():
         await known(target, turnstile)
         tasks = [asyncio.create_task(one(*each)) for each in zip(names(4), leases, strict=True)]
         await turnstile.wanted.wait()
-        leases[1].held = False
+        leases[lost].held = False
         turnstile.open.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     results, _ = run(script, body, limiter=turnstile)
-    assert type(results[1]) is LeaseLostError
-    assert script.names() == ["user0000", "user0002", "user0003"]
+    assert type(results[lost]) is LeaseLostError
+    assert script.names() == [name for at, name in enumerate(names(4)) if at != lost]
 
 
 def test_without_bulk_a_lease_lost_while_waiting_for_the_turn_sends_nothing_either():
