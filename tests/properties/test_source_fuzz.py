@@ -27,7 +27,7 @@ from drupal.php import unserialize
 from provisioning.errors import ProvisioningError
 from provisioning.expressions import EvaluationError
 from provisioning.mapping import compile_target, matching_value, new_resource
-from provisioning.model import SourceUser
+from provisioning.model import Presence, SourceUser
 
 KEY = b"k" * 32
 MAPPING = {
@@ -63,7 +63,9 @@ def made_of(user: SourceUser) -> None:
     COMPILED.fingerprint(user, KEY)
     with contextlib.suppress(EvaluationError):
         source = COMPILED.source(user.uuid, user, KEY)
-        assert source.desired is not None
+        if source.desired is None:
+            assert source.presence in {Presence.BLOCKED, Presence.OUT_OF_SCOPE}
+            return
         json.dumps(new_resource(source.desired), ensure_ascii=False, allow_nan=False).encode()
         for attribute in ("externalId", "userName", 'emails[type eq "work"].value'):
             matching_value(source.desired, attribute)
