@@ -139,8 +139,10 @@ class ChangeDetection:
 
     async def _differing(self, each: Watched, users: Sequence[str]) -> Sequence[str]:
         """Those of whom their links say something else than Drupal does."""
+        if not users:
+            return ()
         found: list[str] = []
-        key = await each.digest_key() if users else b""
+        key = await each.digest_key()
         for start in range(0, len(users), USERS_A_MESSAGE):
             batch = users[start : start + USERS_A_MESSAGE]
             read = await self._reader.read(batch)

@@ -86,9 +86,9 @@ class CompiledTarget:
             desired = self.render(user)
         except EvaluationError:
             # Whose fields were emptied before the account was blocked leaves all the same: that needs none of them.
-            if user.active and (self.scope is None or self._in_scope(user)):
+            presence = self._presence(user, None)
+            if presence is Presence.ACTIVE:
                 raise
-            presence = Presence.OUT_OF_SCOPE if user.active else Presence.BLOCKED
             return Source(uuid, presence, None, fingerprint)
         return Source(uuid, self._presence(user, desired), desired, fingerprint)
 
@@ -115,8 +115,8 @@ class CompiledTarget:
             raise EvaluationError("userName is empty for this user; map it to a field that every user has")
         return Desired(attributes, on_create)
 
-    def _presence(self, user: SourceUser, desired: Desired) -> Presence:
-        if not user.active or desired.attributes.get("active") is False:
+    def _presence(self, user: SourceUser, desired: Desired | None) -> Presence:
+        if not user.active or (desired is not None and desired.attributes.get("active") is False):
             return Presence.BLOCKED
         return Presence.ACTIVE if self.scope is None or self._in_scope(user) else Presence.OUT_OF_SCOPE
 

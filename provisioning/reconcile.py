@@ -151,9 +151,7 @@ class _Attempt:
             case Conflict() if isinstance(decision, op.Update):
                 await self._look_who_has_it(decision, policy, surprise)
             case _:
-                raise Permanent(
-                    surprise.detail, status_code=surprise.status_code, scim_type=surprise.scim_type
-                )
+                raise Permanent(surprise.detail, **_told(surprise))
 
     async def _failure(self, decision: op.Decision, error: ProvisioningError) -> Result:
         # 403 may mean this user, or everybody: one cheap request tells (it raises Outage then).
@@ -163,34 +161,39 @@ class _Attempt:
 
     async def _look_harder(self, policy: Policy, conflict: Conflict) -> None:
         """The target says the account exists, its search says it does not: read the listing (DESIGN 5.3)."""
-        told: dict[str, Any] = {"status_code": conflict.status_code, "scim_type": conflict.scim_type}
         try:
             self.found = await self.finder.look_in_listing(policy)
         except Transient as error:
             if error.status_code is not None:
                 raise
             # Of the listing only; what began it is what a person has to know.
-            raise Transient(f"the target says this account exists already; {error.detail}", **told) from None
+            raise Transient(
+                f"the target says this account exists already; {error.detail}", **_told(conflict)
+            ) from None
         if self.found:
             return
         detail = "the target says this account exists already, but none of its accounts matches by "
         detail += ", ".join(policy.matching)
         # Our own create of a moment ago may not be visible yet; anybody else's would be.
         kind = Transient if self.job.attempt > 1 else Permanent
-        raise kind(detail, **told)
+        raise kind(detail, **_told(conflict))
 
     async def _look_who_has_it(self, update: op.Update, policy: Policy, conflict: Conflict) -> None:
         """Another account has what this one is to get. Where it is about to give it up, there is something to wait for."""
-        told: dict[str, Any] = {"status_code": conflict.status_code, "scim_type": conflict.scim_type}
         changed = [attribute for attribute in policy.matching if attribute in update.changes.set]
         for candidate in await self.finder.look_up(changed, policy):
             refusal = occupied(candidate, policy)
             if refusal is not None and refusal.wait:
-                raise Transient(refusal.reason, retry_after_seconds=WAIT_SECONDS, **told)
+                raise Transient(refusal.reason, retry_after_seconds=WAIT_SECONDS, **_told(conflict))
             if refusal is not None:
-                raise Permanent(refusal.reason, **told)
-        raise Permanent(conflict.detail, **told)
+                raise Permanent(refusal.reason, **_told(conflict))
+        raise Permanent(conflict.detail, **_told(conflict))
 
     async def _read_account(self) -> None:
         assert self.linking.link is not None, "only linked accounts are read by id"
         self.found = (Candidate(await self.ports.target.get(self.linking.link.scim_id)),)
+
+
+def _told(error: ProvisioningError) -> dict[str, Any]:
+    """What the target said, for an error of another kind that it leads to."""
+    return {"status_code": error.status_code, "scim_type": error.scim_type}

@@ -79,7 +79,7 @@ class ScimClient:
         whether it means anything.
         """
         answer = await self.writes.write("DELETE", resource_path(scim_id))
-        if answer.status not in {404, 410}:
+        with suppress(NotThere):
             _raise_for(answer)
         if answer.status == 204:
             return

@@ -37,9 +37,11 @@ class MarkStore:
         fields = await self._redis.hgetall(self._key)
         if "since" not in fields:
             return None
-        seen = json.loads(fields["seen"])
-        again, gone = (frozenset(json.loads(fields.get(name, "[]"))) for name in ("again", "gone"))
-        return Mark(int(fields["since"]), seen, again, gone)
+        # Marks written before there was `again` are read as well.
+        again = frozenset(json.loads(fields.get("again", "[]")))
+        return Mark(
+            int(fields["since"]), json.loads(fields["seen"]), again, frozenset(json.loads(fields["gone"]))
+        )
 
     async def write(self, mark: Mark) -> None:
         lists = {"again": json.dumps(sorted(mark.again)), "gone": json.dumps(sorted(mark.gone))}

@@ -120,10 +120,11 @@ class Batch:
     async def _read(self, ids: Sequence[str]) -> tuple[Mapping[str, SourceUser], Mapping[str, Link]]:
         """What Drupal says of the users and what we know of their accounts."""
         users, links = await asyncio.gather(self._reader.read(ids), self._work.state.links.get_many(ids))
-        unlinked = sum(_may_be_looked_for(links.get(each), users.get(each)) for each in ids)
-        if self._lane == BULK and unlinked >= MANY and self._work.target.look_ups.lack_census:
-            pending = (await self._ledger.counts()).pending
-            await self._work.target.look_ups.take_census(len(ids) + pending)
+        if self._lane == BULK and self._work.target.look_ups.lack_census:
+            unlinked = sum(_may_be_looked_for(links.get(each), users.get(each)) for each in ids)
+            if unlinked >= MANY:
+                pending = (await self._ledger.counts()).pending
+                await self._work.target.look_ups.take_census(len(ids) + pending)
         return users, links
 
     async def _finish(self, tasks: Mapping[asyncio.Task[None], str], stop: asyncio.Task[bool]) -> None:

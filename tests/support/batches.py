@@ -22,12 +22,12 @@ from state.gate import Gate
 from state.keys import SOURCE
 from state.target_state import TargetState
 from tests.support.fakes import FakeRewritten, FakeSite, FakeTarget
+from tests.support.reconciling import ALL, KEY
 from workers.batch import Batch
 from workers.portion import Portion
 from workers.runtime import TargetWork
 
 USERS = [f"0e000000-0000-4000-8000-{number:012d}" for number in range(10)]
-ALL = frozenset({"create", "update", "deactivate", "delete"})
 
 
 class Sent:
@@ -56,7 +56,7 @@ class World:
         self.state = TargetState.of(client, self.sent, settings)
         compiled = compile_target(settings)
         ports = Ports(self.site, self.target, self.state.links, self.state.guard, FakeRewritten())
-        reconciler = Reconciler(settings, compiled, b"k" * 32, ports, random=lambda: 0.5)
+        reconciler = Reconciler(settings, compiled, KEY, ports, random=lambda: 0.5)
         self.portion = Portion(settings.limits.concurrency)
         work = TargetWork(settings, compiled, self.state, self.target, reconciler, self.portion)
         self.source_gate = Gate(client, SOURCE)

@@ -22,18 +22,7 @@ from provisioning.model import Link
 from state.marks import MarkStore
 from state.target_state import TargetState
 from tests.support.fakes import FakeSite
-
-USERS = [f"0f000000-0000-4000-8000-{number:012d}" for number in range(20)]
-KEY = b"k" * 32
-ALL = frozenset({"create", "update", "deactivate", "delete"})
-
-
-class Sent:
-    def __init__(self) -> None:
-        self.users: list[str] = []
-
-    def enqueue(self, message: Any, *, delay: int | None = None) -> None:
-        self.users += message.args[1]
+from tests.support.scanning import ALL, KEY, USERS, Sent
 
 
 class World:
