@@ -32,9 +32,8 @@ class Sweeper:
             health = await gate.health()
         if not health.open:
             return
-        for lane, users in (await self.state.ledger.sweep()).items():
-            await self.state.send(users, lane)
-            self.log.info("jobs_resent", target=self.state.target, lane=lane, count=len(users))
+        for lane, count in (await self.state.resend()).items():
+            self.log.info("jobs_resent", target=self.state.target, lane=lane, count=count)
 
     async def probe(self) -> None:
         """Ends a quarantine if the target works again."""

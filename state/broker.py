@@ -12,8 +12,10 @@ import dramatiq
 from dramatiq.middleware import Middleware
 
 from config.settings import Settings, Trigger
+from state.client import Redis
 from state.connection import sync_client
 from state.consumer import WakingBroker
+from state.keys import QUEUE
 from state.ledger import BULK, INTERACTIVE
 
 # Producers submit so many at a time. A worker that is to do fewer at a time sends the rest on.
@@ -30,10 +32,17 @@ def lane_of(trigger: Trigger) -> str:
 
 def make_broker(settings: Settings, middleware: Sequence[Middleware] = ()) -> WakingBroker:
     """Does not connect yet. Raises RedisUnavailable."""
-    broker = WakingBroker(middleware, client=sync_client(settings), dead_message_ttl=DEAD_MESSAGE_MS)
+    broker = WakingBroker(
+        middleware, client=sync_client(settings), namespace=QUEUE, dead_message_ttl=DEAD_MESSAGE_MS
+    )
     for queue in ACTORS:
         broker.declare_queue(queue)
     return broker
+
+
+async def messages_waiting(client: Redis, lane: str) -> int:
+    """How many no worker has fetched yet, delayed ones not counted."""
+    return int(await client.llen(f"{QUEUE}:{lane}"))
 
 
 def send(

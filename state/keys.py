@@ -1,7 +1,8 @@
 """The key layout. The braces are a hash tag: all keys of a target live in one slot of a cluster.
 
 scimpipe:{T}:jobs        hash    user -> job (JSON): pending users and what they are pending for
-scimpipe:{T}:due         zset    user -> ms at which a message is to be sent (again) for a pending user
+scimpipe:{T}:due         zset    user -> ms at which a message is to be sent (again) for a pending user of the bulk lane
+scimpipe:{T}:urgent      zset    the same of the interactive lane
 scimpipe:{T}:leases      zset    user -> ms at which the lease of a running user ends
 scimpipe:{T}:leased      hash    user -> owner and job (JSON) of a running user
 scimpipe:{T}:generation  counter of submissions
@@ -37,6 +38,7 @@ dramatiq:*               the queue: hints only (see dramatiq's dispatch.lua)
 from __future__ import annotations
 
 PREFIX = "scimpipe"
+QUEUE = "dramatiq"
 DIGEST_KEY = f"{PREFIX}:key"
 # The source has a gate of its own, under a name no target can have.
 SOURCE = "@drupal"

@@ -138,9 +138,9 @@ class Ledger:
         if users:
             await self._run("HAND_BACK", owner, round(delay_seconds * 1000), late, *users)
 
-    async def sweep(self, limit: int = 1_000) -> Mapping[str, tuple[str, ...]]:
-        """Puts back what has an expired lease; gives, by lane, the users whose message has to be sent (again)."""
-        return _by_lane(_rows(await self._run("SWEEP", limit, RESEND_MS), 2))
+    async def sweep(self, lane: str, limit: int = 1_000) -> tuple[str, ...]:
+        """Puts back what has an expired lease; gives the users of a lane whose message has to be sent (again)."""
+        return tuple(await self._run("SWEEP", limit, RESEND_MS, "urgent" if lane == INTERACTIVE else "due"))
 
     async def hurry(self) -> Mapping[str, tuple[str, ...]]:
         """Ends every back-off: a person is there and has mended something. Gives the users by lane, for sending."""

@@ -35,9 +35,13 @@ local function merge(a, b)
   return a
 end
 local function lane(job) return (job.p.manual or job.p.automatic) and 'interactive' or 'bulk' end
+local function list(job) return lane(job) == 'interactive' and 'urgent' or 'due' end
 local function pending(user, job, send_at)
   redis.call('HSET', k('jobs'), user, cjson.encode(job))
-  redis.call('ZADD', k('due'), send_at, user)
+  local mine = list(job)
+  -- a job becomes urgent while it waits, and never the other way round
+  if mine == 'urgent' then redis.call('ZREM', k('due'), user) end
+  redis.call('ZADD', k(mine), send_at, user)
 end
 local function running(user)
   local deadline = redis.call('ZSCORE', k('leases'), user)
@@ -49,7 +53,7 @@ local function release(user)
 end
 local function set_back(by)
   -- the server's clock was set back: all that is to come would be that much later
-  for _, name in ipairs({'due', 'leases', 'removals'}) do
+  for _, name in ipairs({'urgent', 'due', 'leases', 'removals'}) do
     local rows = redis.call('ZRANGE', k(name), 0, -1, 'WITHSCORES')
     for i = 1, #rows, 2 do redis.call('ZADD', k(name), tonumber(rows[i + 1]) - by, rows[i]) end
   end
@@ -108,6 +112,7 @@ for _, user in ipairs(cjson.decode(ARGV[6])) do
   local send, due = not before, nil
   if before then
     before = cjson.decode(before)
+    due = redis.call('ZSCORE', k(list(before)), user)
     local waiting = before.n > now
     -- a message is on its way already, unless the user waits for a back-off and a person wants it now
     if waiting and at_once == '1' then send = true; before.a = 1
@@ -117,7 +122,7 @@ for _, user in ipairs(cjson.decode(ARGV[6])) do
     if send and job.n > now then send = false; due = job.n end
   end
   if running(user) then send = false end
-  pending(user, job, (send or not before) and now + resend or due or redis.call('ZSCORE', k('due'), user) or now)
+  pending(user, job, (send or not before) and now + resend or due or now)
   table.insert(out, user); table.insert(out, tostring(job.g)); table.insert(out, send and '1' or '0')
 end
 if run ~= '' then redis.call('EXPIRE', k('run:' .. run .. ':users'), 2592000) end
@@ -137,6 +142,8 @@ for _, user in ipairs(cjson.decode(ARGV[3])) do
   if raw and not running(user) then
     local job = cjson.decode(raw)
     if job.n <= now then
+      redis.call('HDEL', k('jobs'), user)
+      redis.call('ZREM', k(list(job)), user)
       local left = redis.call('HGET', k('leased'), user)
       if left then
         -- somebody died over this user: one attempt is spent, so that a user who kills workers is not tried for ever
@@ -144,8 +151,6 @@ for _, user in ipairs(cjson.decode(ARGV[3])) do
         dead.a = dead.a + 1
         job = merge(dead, job)
       end
-      redis.call('HDEL', k('jobs'), user)
-      redis.call('ZREM', k('due'), user)
       redis.call('ZADD', k('leases'), now + lease, user)
       redis.call('HSET', k('leased'), user, cjson.encode({o = owner, j = job}))
       table.insert(out, user); table.insert(out, cjson.encode(job))
@@ -254,12 +259,12 @@ return #ARGV - 3
 """
 )
 
-# ARGV: limit, resend_ms. Leases that ran out become pending; gives user, lane for each whose message is to be sent.
+# ARGV: limit, resend_ms, 'urgent' or 'due'. Leases that ran out become pending; gives each of the list whose message is to be sent.
 SWEEP = (
     _COMMON
     + """
 watch_clock()
-local limit, resend = tonumber(ARGV[1]), tonumber(ARGV[2])
+local limit, resend, mine = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 for _, user in ipairs(redis.call('ZRANGEBYSCORE', k('leases'), '-inf', now, 'LIMIT', 0, limit)) do
   local raw = redis.call('HGET', k('leased'), user)
   if raw then
@@ -269,16 +274,11 @@ for _, user in ipairs(redis.call('ZRANGEBYSCORE', k('leases'), '-inf', now, 'LIM
   else redis.call('ZREM', k('leases'), user) end
 end
 local out = {}
-for _, user in ipairs(redis.call('ZRANGEBYSCORE', k('due'), '-inf', now, 'LIMIT', 0, limit)) do
-  local raw = redis.call('HGET', k('jobs'), user)
-  if not raw then redis.call('ZREM', k('due'), user)
+for _, user in ipairs(redis.call('ZRANGEBYSCORE', k(mine), '-inf', now, 'LIMIT', 0, limit)) do
+  if redis.call('HEXISTS', k('jobs'), user) == 0 then redis.call('ZREM', k(mine), user)
   else
-    redis.call('ZADD', k('due'), now + resend, user)
-    if not running(user) then
-      local job = cjson.decode(raw)
-      table.insert(out, user)
-      table.insert(out, lane(job))
-    end
+    redis.call('ZADD', k(mine), now + resend, user)
+    if not running(user) then table.insert(out, user) end
   end
 end
 return out
@@ -318,12 +318,14 @@ HURRY = (
     _COMMON
     + """
 local out = {}
-for _, user in ipairs(redis.call('ZRANGE', k('due'), 0, -1)) do
-  local raw = redis.call('HGET', k('jobs'), user)
-  local job = raw and cjson.decode(raw)
-  if job and job.n > now and not running(user) and wanted_now(user, job, tonumber(ARGV[1])) then
-    table.insert(out, user)
-    table.insert(out, lane(job))
+for _, mine in ipairs({'urgent', 'due'}) do
+  for _, user in ipairs(redis.call('ZRANGE', k(mine), 0, -1)) do
+    local raw = redis.call('HGET', k('jobs'), user)
+    local job = raw and cjson.decode(raw)
+    if job and job.n > now and not running(user) and wanted_now(user, job, tonumber(ARGV[1])) then
+      table.insert(out, user)
+      table.insert(out, lane(job))
+    end
   end
 end
 return out

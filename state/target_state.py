@@ -11,12 +11,12 @@ import dramatiq
 import redis
 
 from config.settings import OperationName, TargetSettings, Trigger
-from state.broker import USERS_A_MESSAGE, lane_of, send
+from state.broker import USERS_A_MESSAGE, lane_of, messages_waiting, send
 from state.client import Redis
 from state.gate import Gate
 from state.guard import RemovalGuard
 from state.history import History
-from state.ledger import Ledger
+from state.ledger import BULK, INTERACTIVE, Ledger
 from state.links import LinkStore
 from state.memory import QuirkStore, RewrittenStore
 from state.runs import Runs
@@ -27,6 +27,7 @@ class TargetState:
     """The state of one target, in Redis, and the queue beside it."""
 
     target: str
+    client: Redis
     ledger: Ledger
     links: LinkStore
     quirks: QuirkStore
@@ -43,6 +44,7 @@ class TargetState:
         quirks = QuirkStore(client, name)
         return cls(
             target=name,
+            client=client,
             ledger=Ledger(client, name),
             links=LinkStore(client, name, settings.mapping),
             quirks=quirks,
@@ -77,6 +79,21 @@ class TargetState:
         if users:
             with contextlib.suppress(redis.RedisError, dramatiq.errors.BrokerError):
                 await asyncio.to_thread(send, self.broker, self.target, users, lane, delay_seconds, at_most)
+
+    async def resend(self) -> Mapping[str, int]:
+        """Sends a message for whoever waits without one, the interactive lane first. Gives how many, by lane."""
+        resent = {}
+        for lane in (INTERACTIVE, BULK):
+            waiting = await messages_waiting(self.client, lane)
+            # Theirs are probably among them: at a slow target each would be sent again and again.
+            if waiting and lane == BULK:
+                continue
+            while users := await self.ledger.sweep(lane):
+                await self.send(users, lane)
+                resent[lane] = resent.get(lane, 0) + len(users)
+                if waiting:
+                    break
+        return resent
 
     async def hurry(self) -> None:
         """Whoever waits for a back-off is tried now."""

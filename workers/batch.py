@@ -34,8 +34,6 @@ from workers.waiting import URGENT
 
 # An unreadable source or an unreachable target is tried again after this long; a few times, then the gate closes.
 OUTAGE_SECONDS = 2.0
-# In the interactive lane a message comes back so often while the target is quarantined.
-QUARANTINE_SECONDS = 10.0
 # So many users of a message without a link: there may be more of them, and one listing answers for all.
 MANY = 10
 # What a user needs before its request takes a tenth of a millisecond: all of a message at once, and the target would wait for us.
@@ -75,10 +73,7 @@ class Batch:
         URGENT.set(lane == INTERACTIVE)
         health = await self._work.state.gate.health()
         if not health.open or not (await self._source_gate.health()).open:
-            # They stay pending; the sweeper sends them when the gate opens, all in the order they came: behind a load it would be
-            # minutes before whoever was blocked meanwhile.
-            if lane == INTERACTIVE and health.state == "quarantined":
-                await self._work.state.send(users, lane, QUARANTINE_SECONDS)
+            # They stay pending; the sweeper sends them when the gate opens, the interactive lane first.
             return
         if health.throttled_seconds > PATIENCE_SECONDS:
             await self._work.state.send(users, lane, health.throttled_seconds)

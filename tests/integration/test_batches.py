@@ -19,7 +19,7 @@ from provisioning.errors import (
 )
 from scim.transport import SENT
 from state import ledger
-from state.ledger import BULK, INTERACTIVE
+from state.ledger import INTERACTIVE
 from tests.support.batches import USERS, World
 from tests.support.valkey import with_redis
 from workers import batch
@@ -73,51 +73,6 @@ def test_a_rejected_token_quarantines_and_costs_nobody_an_attempt(world):
         assert len(world.target.requests) == requests
         assert await world.state.ledger.dead_letters() == ()
         assert await world.attempts() == {1}
-
-    world(body)
-
-
-@pytest.mark.parametrize(("lane", "comes_back"), [(INTERACTIVE, True), (BULK, False)])
-def test_during_a_quarantine_whoever_a_full_sync_must_not_wait_for_keeps_their_message(
-    world, lane, comes_back
-):
-    async def body(world):
-        await world.submit()
-        await world.state.gate.failed("down", certain=True)
-        await world.batch.run(USERS, lane)
-        assert world.target.requests == []
-        assert [(users, delay > 0) for users, delay in world.sent.messages] == [(USERS, True)] * comes_back
-        # Paused by a person, perhaps for days: the sweeper sends them, when it is over.
-        world.sent.messages.clear()
-        await world.state.gate.pause()
-        await world.batch.run(USERS, lane)
-        assert world.sent.messages == []
-
-    world(body)
-
-
-class LookUps:
-    """Counts how often the listing would be read."""
-
-    lack_census = True
-    taken = 0
-
-    async def take_census(self, unlinked: int) -> None:
-        self.taken += 1
-
-
-def test_one_listing_answers_for_many_who_had_no_account_and_are_to_get_one(world):
-    """Registered and approved later; or given the role that scope asks for."""
-
-    async def body(world):
-        look_ups = world.target.look_ups = LookUps()
-        for status, taken in ((False, 1), (False, 1), (True, 2), (True, 2)):
-            for user in USERS:
-                world.site.edit(user, status=status)
-            await world.submit()
-            await world.batch.run(USERS, BULK)
-            assert look_ups.taken == taken
-        assert len(world.target.accounts) == len(USERS)
 
     world(body)
 
@@ -243,7 +198,7 @@ def test_a_user_over_whom_workers_die_becomes_a_dead_letter(world):
         for _ in range(3):
             assert len(await world.state.ledger.claim(USERS[:1], "dead", 0.001)) == 1
             await asyncio.sleep(0.01)
-            await world.state.ledger.sweep()
+            await world.state.ledger.sweep(INTERACTIVE)
         await world.batch.run(USERS, "interactive")
         (letter,) = await world.state.ledger.dead_letters()
         assert letter.user == USERS[0]

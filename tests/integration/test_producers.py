@@ -12,11 +12,10 @@ from config.settings import (
     Trigger,
 )
 from producers.full_sync import FullSync
-from producers.sweep import Sweeper
-from provisioning.errors import SourceUnreadable, Unauthorized
+from provisioning.errors import SourceUnreadable
 from provisioning.model import Removal, UserRef
 from state.runs import ScannerLostError
-from tests.support.fakes import FakeSite, FakeTarget
+from tests.support.fakes import FakeSite
 from tests.support.producing import KEY, USERS, World
 from tests.support.valkey import with_redis
 
@@ -267,28 +266,5 @@ def test_a_site_that_cannot_be_read_removes_nobody(world):
         with pytest.raises(SourceUnreadable):
             await sync.scan(run_id, kind)
         assert world.sent.users == []
-
-    world(body)
-
-
-# -- sweeper ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_lost_message_is_sent_again_and_a_quarantined_target_is_probed_first(world):
-    async def body(world):
-        target = FakeTarget()
-        sweeper = Sweeper(world.state, target, structlog.get_logger())
-        await world.state.ledger.mark_pending([USERS[0]], Trigger.SCHEDULED)
-        await world.state.ledger._redis.zadd("scimpipe:{acme}:due", {USERS[0]: 0})
-        await world.state.gate.failed("401", certain=True)
-        target.before = lambda verb: Unauthorized("401")
-        await world.state.gate._redis.hset("scimpipe:{acme}:gate", "probe_at", 0)
-        await sweeper.sweep()
-        assert world.sent.users == []
-        target.before = lambda verb: None
-        await world.state.gate._redis.hset("scimpipe:{acme}:gate", "probe_at", 0)
-        await sweeper.sweep()
-        assert world.sent.users == [USERS[0]]
-        assert (await world.state.gate.health()).open
 
     world(body)

@@ -31,7 +31,7 @@ from provisioning.mapping import compile_target
 from provisioning.ports import Ports
 from provisioning.reconcile import Reconciler
 from state.entries import DeadLetter
-from state.ledger import Ledger
+from state.ledger import INTERACTIVE, Ledger
 from state.links import LinkStore
 from tests.support.fakes import FakeGuard, FakeRewritten, FakeSite, FakeTarget, down, lost_answer
 from tests.support.reconciling import ALL, KEY
@@ -133,7 +133,7 @@ class World:
         links = [user async for page in self.links.scan() for user in page]
         await self.ledger.mark_pending(sorted({*self.site.users, *links, *USERS}), Trigger.MANUAL)
         for turn in range(60):
-            await self.ledger.sweep()
+            await self.ledger.sweep(INTERACTIVE)
             await self.work(f"last-{turn}")
             counts = await self.ledger.counts()
             if not counts.pending and not counts.running:
@@ -195,7 +195,7 @@ async def schedule(world: World, steps: int) -> None:
             world.random.choice(tasks).cancel()
         else:
             await asyncio.sleep(LEASE_SECONDS * world.random.random() * 2)
-            await world.ledger.sweep()
+            await world.ledger.sweep(INTERACTIVE)
         for _ in range(world.random.randrange(6)):
             await asyncio.sleep(0)
     for task in tasks:

@@ -11,6 +11,7 @@ import pytest
 from config.settings import Trigger
 from provisioning.model import Job, OutcomeName
 from state import ledger as ledger_module
+from state.ledger import INTERACTIVE
 from tests.support.ledger import LEASE, result
 
 
@@ -31,9 +32,9 @@ def test_a_transient_failure_waits_for_its_back_off_and_counts_the_attempt(run):
         (job,) = await ledger.claim(["u"], "w", LEASE)
         await ledger.settle(job, "w", result(job, OutcomeName.PENDING, retry_after_seconds=0.2))
         assert await ledger.claim(["u"], "w", LEASE) == ()
-        assert await ledger.sweep() == {}
+        assert await ledger.sweep(INTERACTIVE) == ()
         await asyncio.sleep(0.25)
-        assert await ledger.sweep() == {"interactive": ("u",)}
+        assert await ledger.sweep(INTERACTIVE) == ("u",)
         (again,) = await ledger.claim(["u"], "w", LEASE)
         assert again.attempt == 2
 
@@ -102,10 +103,10 @@ async def unanswered(ledger, job: Job) -> None:
 
 async def nobody_has_the_user_before_it_is_over(ledger) -> None:
     assert await ledger.claim(["u"], "w", LEASE) == ()
-    assert await ledger.sweep() == {}
+    assert await ledger.sweep(INTERACTIVE) == ()
     await asyncio.sleep(0.35)
     # The sweeper sends the message: whoever was there when it was submitted could not.
-    assert await ledger.sweep() == {"interactive": ("u",)}
+    assert await ledger.sweep(INTERACTIVE) == ("u",)
     assert len(await ledger.claim(["u"], "w", LEASE)) == 1
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from config.settings import OperationName, Trigger
 from provisioning.model import OutcomeName, Removal
+from state.ledger import INTERACTIVE
 from state.runs import Runs
 from tests.support.ledger import LEASE, result
 
@@ -72,7 +73,7 @@ def test_a_worker_that_died_is_followed_by_another_with_the_same_permissions(run
         await ledger.mark_pending(["u"], Trigger.MANUAL, operations=frozenset({OperationName.DELETE}))
         (job,) = await ledger.claim(["u"], "dead", 0.05)
         await asyncio.sleep(0.1)
-        assert await ledger.sweep() == {"interactive": ("u",)}
+        assert await ledger.sweep(INTERACTIVE) == ("u",)
         (again,) = await ledger.claim(["u"], "alive", LEASE)
         assert again.permits == job.permits
         assert again.attempt == 2

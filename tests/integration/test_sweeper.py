@@ -1,0 +1,104 @@
+"""The sweeper on a real Valkey: who gets another message, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import structlog
+
+from config.settings import Trigger
+from producers.sweep import Sweeper
+from provisioning.errors import Unauthorized
+from state.ledger import BULK, INTERACTIVE
+from tests.support.fakes import FakeTarget
+from tests.support.producing import USERS, World
+from tests.support.valkey import with_redis
+
+WHOLE_LOAD = [f"0a000000-0000-4000-8000-{number:012d}" for number in range(2_500)]
+
+
+class Swept(World):
+    def __init__(self, client: object) -> None:
+        super().__init__(client)
+        self.client = client
+        self.target = FakeTarget()
+        self.sweeper = Sweeper(self.state, self.target, structlog.get_logger())
+
+    async def lost(self, users: Sequence[str], trigger: Trigger) -> None:
+        """They are pending, their message has been gone for half a minute."""
+        await self.state.ledger.mark_pending(users, trigger)
+        for name in ("due", "urgent"):
+            await self.client.zadd(f"scimpipe:{{acme}}:{name}", dict.fromkeys(users, 0), xx=True)
+
+
+@pytest.fixture
+def world(redis_url):
+    return lambda body: with_redis(redis_url, lambda client: body(Swept(client)))
+
+
+def test_a_lost_message_is_sent_again_and_a_quarantined_target_is_probed_first(world):
+    async def body(world):
+        await world.lost(USERS[:1], Trigger.SCHEDULED)
+        await world.state.gate.failed("401", certain=True)
+        world.target.before = lambda verb: Unauthorized("401")
+        await world.client.hset("scimpipe:{acme}:gate", "probe_at", 0)
+        await world.sweeper.sweep()
+        assert world.sent.users == []
+        world.target.before = lambda verb: None
+        await world.client.hset("scimpipe:{acme}:gate", "probe_at", 0)
+        await world.sweeper.sweep()
+        assert world.sent.users == [USERS[0]]
+        assert (await world.state.gate.health()).open
+
+    world(body)
+
+
+def test_whoever_was_blocked_in_the_middle_of_a_load_comes_first_and_the_load_goes_on_at_once(world):
+    async def body(world):
+        await world.lost(WHOLE_LOAD, Trigger.SCHEDULED)
+        await world.lost(USERS[:1], Trigger.AUTOMATIC)
+        await world.sweeper.sweep()
+        assert world.sent.messages[0] == [USERS[0]]
+        assert sorted(world.sent.users) == sorted([*WHOLE_LOAD, USERS[0]])
+        # They have their messages now.
+        await world.sweeper.sweep()
+        assert len(world.sent.users) == len(WHOLE_LOAD) + 1
+
+    world(body)
+
+
+def test_while_messages_of_the_bulk_lane_wait_its_users_are_not_sent_again(world):
+    async def body(world):
+        await world.lost(WHOLE_LOAD, Trigger.SCHEDULED)
+        await world.lost(USERS[:1], Trigger.AUTOMATIC)
+        await world.client.rpush("dramatiq:bulk", "a message")
+        await world.sweeper.sweep()
+        assert world.sent.users == [USERS[0]]
+        await world.client.delete("dramatiq:bulk")
+        await world.sweeper.sweep()
+        assert sorted(world.sent.users) == sorted([*WHOLE_LOAD, USERS[0]])
+
+    world(body)
+
+
+def test_while_messages_of_the_interactive_lane_wait_a_thousand_are_sent_again_at_a_time(world):
+    async def body(world):
+        await world.lost(WHOLE_LOAD, Trigger.AUTOMATIC)
+        await world.client.rpush("dramatiq:interactive", "a message")
+        await world.sweeper.sweep()
+        assert len(world.sent.users) == 1_000
+
+    world(body)
+
+
+def test_whoever_a_full_sync_waits_for_is_urgent_once_changed_in_drupal(world):
+    async def body(world):
+        await world.lost(USERS[:1], Trigger.SCHEDULED)
+        await world.lost(USERS[:1], Trigger.AUTOMATIC)
+        assert await world.state.ledger.sweep(BULK) == ()
+        assert await world.state.ledger.sweep(INTERACTIVE) == (USERS[0],)
+        assert len(await world.state.ledger.claim(USERS[:1], "w", 60.0)) == 1
+        assert not await world.client.exists("scimpipe:{acme}:due", "scimpipe:{acme}:urgent")
+
+    world(body)
