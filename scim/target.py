@@ -177,7 +177,7 @@ class ScimTarget:
             if method == "put":
                 return await self._put(scim_id, changes)
             try:
-                answer = await self._client.patch(scim_id, patch_body(changes, desired), known)
+                answer = await self._patch(scim_id, patch_body(changes, desired), known)
             except (NotSupported, NotThere, BadRequest) as error:
                 if self._settings.update_method == "patch" or not _put_may_help(error):
                     raise
@@ -197,11 +197,16 @@ class ScimTarget:
             else "patch"
         )
 
+    async def _patch(self, scim_id: str, body: Mapping[str, Any], known: str | None) -> RemoteUser | None:
+        try:
+            return await self._client.patch(scim_id, body, known)
+        except NotThere:
+            # The account, the method, or by chance? Reading it tells (raises Missing), and asking once more.
+            await self.get(scim_id)
+            return await self._client.patch(scim_id, body, known)
+
     async def _put_instead(self, scim_id: str, changes: Changes, refusal: StatusError) -> RemoteUser | None:
         """PATCH was refused: GET, merge, PUT; and remember it, if that worked."""
-        if isinstance(refusal, NotThere):
-            # The account or the method? Reading it tells (raises NotThere again).
-            await self._client.get(scim_id)
         answer = await self._put(scim_id, changes)
         # 501 for one path of several is said the same way as for PATCH altogether: one path at a time is learned.
         whole = isinstance(refusal, NotThere) or (isinstance(refusal, NotSupported) and refusal.status == 405)
