@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from cli.session import (
 )
 
 if TYPE_CHECKING:
-    from config.settings import Settings
+    from config.settings import Settings, TargetSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +185,26 @@ async def _learned(settings: Settings, name: str) -> list[Check]:
 
 
 def _triggers(settings: Settings, name: str) -> Check:
-    words = []
     from config.settings import Trigger
 
+    words, target = [], settings.targets[name]
     for trigger in Trigger:
-        operations = sorted(settings.targets[name].operations(trigger))
+        operations = sorted(target.operations(trigger))
         words.append(f"{trigger.value} {'+'.join(operations) if operations else 'off'}")
-    return Check(f"{name}: triggers", True, ", ".join(words))
+    told = (f"; WARNING: {warning}" for warning in still_active(target))
+    return Check(f"{name}: triggers", True, ", ".join(words) + "".join(told))
+
+
+def still_active(target: TargetSettings) -> Iterator[str]:
+    """Leavers whose accounts nothing but a person removes: no trigger that works by itself has the operation."""
+    from config.settings import LeaverPolicy, Trigger
+
+    by_itself = [each for each in (Trigger.AUTOMATIC, Trigger.SCHEDULED) if target.operations(each)]
+    allowed = frozenset[str]().union(*map(target.operations, by_itself))
+    sections = " and ".join(by_itself)
+    for leavers, policy in target.leavers:
+        if by_itself and policy is not LeaverPolicy.KEEP and policy not in allowed:
+            yield (
+                f'leavers.{leavers} is "{policy}", which {sections} may not do: such accounts stay active until a person '
+                f'does it; add "{policy}" to the operations there, or choose another policy'
+            )
