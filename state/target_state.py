@@ -82,7 +82,7 @@ class TargetState:
 
     async def resend(self) -> Mapping[str, int]:
         """Sends a message for whoever waits without one, the interactive lane first. Gives how many, by lane."""
-        resent = {}
+        resent: dict[str, int] = {}
         for lane in (INTERACTIVE, BULK):
             waiting = await messages_waiting(self.client, lane)
             # Theirs are probably among them: at a slow target each would be sent again and again.
