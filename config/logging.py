@@ -6,6 +6,7 @@ A library's line shows its own words, and of what it fills in only numbers and i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import threading
@@ -13,7 +14,7 @@ import traceback
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import PurePath
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 import structlog
 
@@ -81,19 +82,38 @@ def get_logger() -> Any:
 
 
 class _Lines:
-    """Writes to the stream that was configured last. As with logging's own handlers, a line that cannot be written (whoever
-    read them is gone) fails nobody's work.
+    """Writes to the stream that was configured last; the lines of one turn of an event loop at once, as there is a line a user.
+    As with logging's own handlers, a line that cannot be written (whoever read them is gone) fails nobody's work.
     """
 
     stream: TextIO = sys.stderr
+    _waiting: ClassVar[list[str]] = []
+    # The loop in whose next turn they are written.
+    _loop: ClassVar[asyncio.AbstractEventLoop | None] = None
     _lock = threading.Lock()
 
     def __init__(self, *_: Any) -> None: ...
 
     def msg(self, line: str) -> None:
-        with self._lock, suppress(OSError, ValueError):
-            self.stream.write(line + "\n")
-            self.stream.flush()
+        self._waiting.append(line + "\n")
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._write()
+            return
+        if loop is not _Lines._loop:
+            _Lines._loop = loop
+            loop.call_soon(self._write)
+
+    @classmethod
+    def _write(cls) -> None:
+        with cls._lock:
+            cls._loop, lines = None, cls._waiting[:]
+            del cls._waiting[: len(lines)]
+            if lines:
+                with suppress(OSError, ValueError):
+                    cls.stream.write("".join(lines))
+                    cls.stream.flush()
 
     debug = info = warning = error = critical = msg
 

@@ -121,9 +121,9 @@ def member(resource: Mapping[str, Any], name: str) -> str | None:
     """The key of a JSON object that spells this attribute, whatever its case."""
     if name in resource:
         return name
-    lowered = name.lower()
+    lowered, length = name.lower(), len(name)
     for key in resource:
-        if key.lower() == lowered:
+        if len(key) == length and key.lower() == lowered:
             return key
     return None
 

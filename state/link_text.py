@@ -50,15 +50,15 @@ class LinkText:
         known = [link.scim_id, link.version or "", link.fingerprint, "1" if link.active else "0"]
         if not link.digests:
             return "\t".join(known)
-        others = {path: each for path, each in link.digests.items() if not self._has_place(path, each)}
-        laid_out = "".join(
-            _NONE if path in others else link.digests.get(path, _NONE) for path in self._written
-        )
+        digests, written = link.digests, self._written
+        others = {
+            path: each
+            for path, each in digests.items()
+            if path not in written or (each != DOUBT and len(each) != DIGEST_LETTERS)
+        }
+        laid_out = "".join([_NONE if path in others else digests.get(path, _NONE) for path in written])
         pairs = chain.from_iterable((_short(path), each) for path, each in others.items())
         return "\t".join((*known, self.layout, laid_out, *pairs))
-
-    def _has_place(self, path: str, digest: str) -> bool:
-        return path in self._written and (digest == DOUBT or len(digest) == DIGEST_LETTERS)
 
     def read(self, text: str) -> Link | None:
         """None for a layout that is not known, or is another one by the same name."""

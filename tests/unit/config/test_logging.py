@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,67 @@ def test_a_line_that_cannot_be_written_fails_nobodys_work():
     configure(here, json=True)
     log.info("user_skipped")
     assert "user_skipped" in here.getvalue()
+
+
+class Writes(io.StringIO):
+    """Keeps what each write was of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.parts.append(text)
+        return super().write(text)
+
+
+@pytest.fixture
+def writes():
+    stream = Writes()
+    configure(stream, json=True)
+    yield lambda: [[json.loads(line)["event"] for line in part.splitlines()] for part in stream.parts]
+    logging.getLogger().handlers.clear()
+
+
+def test_lines_of_one_turn_of_a_loop_are_one_write(writes):
+    async def body():
+        for event in ("user_provisioned", "user_skipped"):
+            get_logger().info(event)
+        assert writes() == []
+        await asyncio.sleep(0)
+        assert writes() == [["user_provisioned", "user_skipped"]]
+        get_logger().info("user_held")
+
+    asyncio.run(body())
+    assert writes() == [["user_provisioned", "user_skipped"], ["user_held"]]
+
+
+def test_a_line_from_elsewhere_waits_for_no_loop_and_takes_along_what_waits(writes):
+    async def body():
+        get_logger().info("user_provisioned")
+        thread = threading.Thread(target=lambda: get_logger().info("worker_stopped"))
+        thread.start()
+        thread.join()
+        assert writes() == [["user_provisioned", "worker_stopped"]]
+        get_logger().info("user_skipped")
+        await asyncio.sleep(0)
+        assert writes()[-1] == ["user_skipped"]
+
+    asyncio.run(body())
+
+
+def test_a_loop_that_was_stopped_holds_nobodys_lines(writes):
+    loop = asyncio.new_event_loop()
+
+    loop.call_soon(get_logger().info, "user_provisioned")
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert writes() == []
+
+    async def later():
+        get_logger().info("user_skipped")
+        await asyncio.sleep(0)
+
+    asyncio.run(later())
+    assert writes() == [["user_provisioned", "user_skipped"]]
