@@ -19,7 +19,8 @@ from enum import Enum
 
 from workers.durations import Durations, slower_by
 
-START = 8
+# To begin with: a quarter of what the operator allows, or so many.
+START, START_SHARE = 8, 4
 # A doubling that gets less than this much more done is one too many; that much can be told from few requests.
 WORTH_DOUBLING, ROUGH = 1.25, 0.12
 STEP, LONGEST_STEP = 1.15, 2.0
@@ -70,7 +71,7 @@ class Concurrency:
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
         self._clock = clock
-        self.allowed = min(START, most)
+        self.allowed = min(most, max(START, most // START_SHARE))
         self.level = 0
         self._stage = Stage.DOUBLING
         self._durations = Durations()
