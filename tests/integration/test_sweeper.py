@@ -15,6 +15,7 @@ from tests.support.fakes import FakeTarget
 from tests.support.producing import USERS, World
 from tests.support.valkey import with_redis
 
+HOUR_MS = 3_600_000
 WHOLE_LOAD = [f"0a000000-0000-4000-8000-{number:012d}" for number in range(2_500)]
 
 
@@ -100,5 +101,30 @@ def test_whoever_a_full_sync_waits_for_is_urgent_once_changed_in_drupal(world):
         assert await world.state.ledger.sweep(INTERACTIVE) == (USERS[0],)
         assert len(await world.state.ledger.claim(USERS[:1], "w", 60.0)) == 1
         assert not await world.client.exists("scimpipe:{acme}:due", "scimpipe:{acme}:urgent")
+
+    world(body)
+
+
+@pytest.mark.parametrize(("trigger", "lane"), [(Trigger.SCHEDULED, BULK), (Trigger.AUTOMATIC, INTERACTIVE)])
+def test_whoever_is_submitted_again_while_their_message_waits_is_not_sent_another(world, trigger, lane):
+    async def body(world):
+        for _ in range(2):
+            await world.state.ledger.mark_pending(USERS[:1], trigger)
+        assert await world.state.ledger.sweep(lane) == ()
+
+    world(body)
+
+
+@pytest.mark.parametrize(("trigger", "lane"), [(Trigger.SCHEDULED, BULK), (Trigger.AUTOMATIC, INTERACTIVE)])
+def test_when_the_clock_of_redis_is_set_back_nobody_waits_that_much_longer(world, trigger, lane):
+    async def body(world):
+        ledger, name = world.state.ledger, "due" if lane == BULK else "urgent"
+        await ledger.mark_pending(USERS[:1], trigger)
+        # As if all of it had been an hour ahead.
+        now = (await world.client.time())[0] * 1000
+        await world.client.set("scimpipe:{acme}:clock", now + HOUR_MS)
+        await world.client.zadd(f"scimpipe:{{acme}}:{name}", {USERS[0]: now + HOUR_MS})
+        await ledger.sweep(lane)
+        assert await world.client.zscore(f"scimpipe:{{acme}}:{name}", USERS[0]) < now + 60_000
 
     world(body)

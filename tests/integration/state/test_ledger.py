@@ -262,3 +262,17 @@ def test_a_full_sync_waits_for_the_job_it_asked_for_and_not_for_one_that_ran_bef
         assert (await ledger.settle(job, "w", result(job))).run == run_id
 
     run(body)
+
+
+def test_a_user_whom_a_full_sync_waits_for_takes_300_bytes(run):
+    """docs/scale.md rests on it: in an initial load all of them are pending at once."""
+    users = [f"0f000000-0000-4000-8000-{number:012d}" for number in range(10_000)]
+
+    async def body(ledger, client):
+        for start in range(0, len(users), 500):
+            await ledger.mark_pending(users[start : start + 500], Trigger.SCHEDULED, run_id="0123456789ab")
+        names = ("jobs", "due", "run:0123456789ab:users")
+        taken = [await client.memory_usage(f"scimpipe:{{acme}}:{name}", samples=0) for name in names]
+        assert sum(taken) / len(users) < 305
+
+    run(body)
