@@ -19,7 +19,7 @@ from provisioning.errors import (
 )
 from scim.transport import SENT
 from state import ledger
-from state.ledger import INTERACTIVE
+from state.ledger import BULK, INTERACTIVE
 from tests.support.batches import USERS, World
 from tests.support.valkey import with_redis
 from workers import batch
@@ -73,6 +73,47 @@ def test_a_rejected_token_quarantines_and_costs_nobody_an_attempt(world):
         assert len(world.target.requests) == requests
         assert await world.state.ledger.dead_letters() == ()
         assert await world.attempts() == {1}
+
+    world(body)
+
+
+@pytest.mark.parametrize("lane", [INTERACTIVE, BULK])
+def test_while_the_gate_is_closed_a_message_is_let_go_and_its_users_stay_pending(world, lane):
+    async def body(world):
+        await world.submit()
+        await world.state.gate.failed("down", certain=True)
+        await world.batch.run(USERS, lane)
+        await world.state.gate.resume()
+        await world.state.gate.pause()
+        await world.batch.run(USERS, lane)
+        assert (world.target.requests, world.sent.messages) == ([], [])
+        assert await world.attempts() == {1}
+
+    world(body)
+
+
+class LookUps:
+    """Counts how often the listing would be read."""
+
+    lack_census = True
+    taken = 0
+
+    async def take_census(self, unlinked: int) -> None:
+        self.taken += 1
+
+
+def test_one_listing_answers_for_many_who_had_no_account_and_are_to_get_one(world):
+    """Registered and approved later; or given the role that scope asks for."""
+
+    async def body(world):
+        look_ups = world.target.look_ups = LookUps()
+        for status, taken in ((False, 1), (False, 1), (True, 2), (True, 2)):
+            for user in USERS:
+                world.site.edit(user, status=status)
+            await world.submit()
+            await world.batch.run(USERS, BULK)
+            assert look_ups.taken == taken
+        assert len(world.target.accounts) == len(USERS)
 
     world(body)
 
