@@ -70,7 +70,7 @@ class Opened:
         )
 
     def sweeper(self, name: str) -> Sweeper:
-        return Sweeper(self.state(name), self.target(name), self.log)
+        return Sweeper(self.state(name), self.target(name), self.source_gate, self.log)
 
     def change_detection(self, names: Sequence[str]) -> ChangeDetection:
         """names: the targets whose automatic trigger is on."""

@@ -18,10 +18,11 @@ SWEEP_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Sweeper:
-    """Sweeps one target. To be called every SWEEP_SECONDS by the process that leads."""
+    """Sweeps one target. source_gate: of the site. To be called every SWEEP_SECONDS by the process that leads."""
 
     state: TargetState
     target: ScimTarget
+    source_gate: Gate
     log: Any
 
     async def sweep(self) -> None:
@@ -30,7 +31,8 @@ class Sweeper:
         if health.state == "quarantined" and await gate.probe_due():
             await self.probe()
             health = await gate.health()
-        if not health.open:
+        if not health.open or not (await self.source_gate.health()).open:
+            # Whoever were sent would be let go again.
             return
         for lane, count in (await self.state.resend()).items():
             self.log.info("jobs_resent", target=self.state.target, lane=lane, count=count)

@@ -61,7 +61,7 @@ class Ledger:
         self._prefix = key(target, "")
         self._scripts = {
             name: redis.register_script(getattr(scripts, name))
-            for name in ("MARK", "CLAIM", "RENEW", "SETTLE", "HAND_BACK", "SWEEP", "AGAIN", "HURRY")
+            for name in ("MARK", "CLAIM", "RENEW", "SETTLE", "HAND_BACK", "LET_GO", "SWEEP", "AGAIN", "HURRY")
         }
 
         self._settles: Together[tuple[Any, ...], Settled] = Together(self._settle_all)
@@ -137,6 +137,10 @@ class Ledger:
         late = LATE_MS if unanswered else 0
         if users:
             await self._run("HAND_BACK", owner, round(delay_seconds * 1000), late, *users)
+
+    async def let_go(self, users: Sequence[str]) -> None:
+        """Their message came while nobody may work: the next sweep sends another."""
+        await self._run("LET_GO", *users)
 
     async def sweep(self, lane: str, limit: int = 1_000) -> tuple[str, ...]:
         """Puts back what has an expired lease; gives the users of a lane whose message has to be sent (again)."""

@@ -259,6 +259,19 @@ return #ARGV - 3
 """
 )
 
+# ARGV: users. Their message is let go: of whoever still waits for it, another is due at once.
+LET_GO = (
+    _COMMON
+    + """
+for _, user in ipairs(ARGV) do
+  local raw = redis.call('HGET', k('jobs'), user)
+  local job = raw and cjson.decode(raw)
+  if job and job.n <= now then redis.call('ZADD', k(list(job)), 'XX', now, user) end
+end
+return #ARGV
+"""
+)
+
 # ARGV: limit, resend_ms, 'urgent' or 'due'. Leases that ran out become pending; gives each of the list whose message is to be sent.
 SWEEP = (
     _COMMON

@@ -73,7 +73,8 @@ class Batch:
         URGENT.set(lane == INTERACTIVE)
         health = await self._work.state.gate.health()
         if not health.open or not (await self._source_gate.health()).open:
-            # They stay pending; the sweeper sends them when the gate opens, the interactive lane first.
+            # They stay pending; the sweeper sends them as soon as the gate opens, the interactive lane first.
+            await self._ledger.let_go(users)
             return
         if health.throttled_seconds > PATIENCE_SECONDS:
             await self._work.state.send(users, lane, health.throttled_seconds)

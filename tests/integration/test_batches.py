@@ -87,6 +87,7 @@ def test_while_the_gate_is_closed_a_message_is_let_go_and_its_users_stay_pending
         await world.state.gate.pause()
         await world.batch.run(USERS, lane)
         assert (world.target.requests, world.sent.messages) == ([], [])
+        assert sorted(await world.state.ledger.sweep(INTERACTIVE)) == USERS
         assert await world.attempts() == {1}
 
     world(body)

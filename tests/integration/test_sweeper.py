@@ -10,6 +10,8 @@ import structlog
 from config.settings import Trigger
 from producers.sweep import Sweeper
 from provisioning.errors import Unauthorized
+from state.gate import Gate
+from state.keys import SOURCE
 from state.ledger import BULK, INTERACTIVE
 from tests.support.fakes import FakeTarget
 from tests.support.producing import USERS, World
@@ -24,7 +26,8 @@ class Swept(World):
         super().__init__(client)
         self.client = client
         self.target = FakeTarget()
-        self.sweeper = Sweeper(self.state, self.target, structlog.get_logger())
+        self.source_gate = Gate(client, SOURCE)
+        self.sweeper = Sweeper(self.state, self.target, self.source_gate, structlog.get_logger())
 
     async def lost(self, users: Sequence[str], trigger: Trigger) -> None:
         """They are pending, their message has been gone for half a minute."""
@@ -51,6 +54,35 @@ def test_a_lost_message_is_sent_again_and_a_quarantined_target_is_probed_first(w
         await world.sweeper.sweep()
         assert world.sent.users == [USERS[0]]
         assert (await world.state.gate.health()).open
+
+    world(body)
+
+
+def test_while_the_site_cannot_be_read_nobody_is_sent(world):
+    async def body(world):
+        await world.lost(USERS[:1], Trigger.SCHEDULED)
+        await world.source_gate.failed("down", certain=True)
+        await world.sweeper.sweep()
+        assert world.sent.users == []
+        await world.source_gate.recover()
+        await world.sweeper.sweep()
+        assert world.sent.users == [USERS[0]]
+
+    world(body)
+
+
+@pytest.mark.parametrize(("trigger", "lane"), [(Trigger.SCHEDULED, BULK), (Trigger.AUTOMATIC, INTERACTIVE)])
+def test_whose_message_was_let_go_gets_another_with_the_next_sweep_unless_they_wait_for_a_back_off(
+    world, trigger, lane
+):
+    async def body(world):
+        ledger = world.state.ledger
+        await ledger.mark_pending(USERS[:2], trigger)
+        (job,) = await ledger.claim(USERS[:1], "w", 60.0)
+        await ledger.hand_back([job.user], "w", 60.0)
+        assert await ledger.sweep(lane) == ()
+        await ledger.let_go(USERS[:3])
+        assert await ledger.sweep(lane) == (USERS[1],)
 
     world(body)
 
