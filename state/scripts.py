@@ -89,6 +89,7 @@ local function restore(user, job, delay, late)
   local other = redis.call('HGET', k('jobs'), user)
   if other then job = merge(job, cjson.decode(other)) end
   pending(user, job, job.n)
+  return job
 end
 local function wanted_now(user, job, resend)
   -- by a person. false: not yet, and the sweeper sends its message then
@@ -283,7 +284,9 @@ for _, user in ipairs(redis.call('ZRANGEBYSCORE', k('leases'), '-inf', now, 'LIM
   if raw then
     local job = cjson.decode(raw).j
     job.a = job.a + 1
-    restore(user, job, 0, 0)
+    job = restore(user, job, 0, 0)
+    -- before all who may have a message: these have none
+    if job.n <= now then redis.call('ZADD', k(list(job)), 0, user) end
   else redis.call('ZREM', k('leases'), user) end
 end
 local out = {}

@@ -85,13 +85,11 @@ class TargetState:
         resent: dict[str, int] = {}
         for lane in (INTERACTIVE, BULK):
             waiting = await messages_waiting(self.client, lane)
-            # Theirs are probably among them: at a slow target each would be sent again and again.
-            if waiting and lane == BULK:
-                continue
             while users := await self.ledger.sweep(lane):
                 await self.send(users, lane)
                 resent[lane] = resent.get(lane, 0) + len(users)
                 if waiting:
+                    # Most of the others' are among those: at a slow target all would be sent again and again.
                     break
         return resent
 

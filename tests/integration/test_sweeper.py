@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -33,7 +34,7 @@ class Swept(World):
         """They are pending, their message has been gone for half a minute."""
         await self.state.ledger.mark_pending(users, trigger)
         for name in ("due", "urgent"):
-            await self.client.zadd(f"scimpipe:{{acme}}:{name}", dict.fromkeys(users, 0), xx=True)
+            await self.client.zadd(f"scimpipe:{{acme}}:{name}", dict.fromkeys(users, 1), xx=True)
 
 
 @pytest.fixture
@@ -101,25 +102,18 @@ def test_whoever_was_blocked_in_the_middle_of_a_load_comes_first_and_the_load_go
     world(body)
 
 
-def test_while_messages_of_the_bulk_lane_wait_its_users_are_not_sent_again(world):
+@pytest.mark.parametrize(("trigger", "lane"), [(Trigger.SCHEDULED, BULK), (Trigger.AUTOMATIC, INTERACTIVE)])
+def test_while_messages_wait_a_thousand_are_sent_again_at_a_time_and_whose_worker_died_first(
+    world, trigger, lane
+):
     async def body(world):
-        await world.lost(WHOLE_LOAD, Trigger.SCHEDULED)
-        await world.lost(USERS[:1], Trigger.AUTOMATIC)
-        await world.client.rpush("dramatiq:bulk", "a message")
+        await world.lost(WHOLE_LOAD, trigger)
+        await world.state.ledger.mark_pending(USERS[:1], trigger)
+        await world.state.ledger.claim(USERS[:1], "dead", 0.001)
+        await asyncio.sleep(0.01)
+        await world.client.rpush(f"dramatiq:{lane}", "a message")
         await world.sweeper.sweep()
-        assert world.sent.users == [USERS[0]]
-        await world.client.delete("dramatiq:bulk")
-        await world.sweeper.sweep()
-        assert sorted(world.sent.users) == sorted([*WHOLE_LOAD, USERS[0]])
-
-    world(body)
-
-
-def test_while_messages_of_the_interactive_lane_wait_a_thousand_are_sent_again_at_a_time(world):
-    async def body(world):
-        await world.lost(WHOLE_LOAD, Trigger.AUTOMATIC)
-        await world.client.rpush("dramatiq:interactive", "a message")
-        await world.sweeper.sweep()
+        assert world.sent.users[0] == USERS[0]
         assert len(world.sent.users) == 1_000
 
     world(body)
