@@ -200,10 +200,12 @@ def still_active(target: TargetSettings) -> Iterator[str]:
     from config.settings import LeaverPolicy, Trigger
 
     by_itself = [each for each in (Trigger.AUTOMATIC, Trigger.SCHEDULED) if target.operations(each)]
+    if not by_itself:
+        return
     allowed = frozenset[str]().union(*map(target.operations, by_itself))
     sections = " and ".join(by_itself)
     for leavers, policy in target.leavers:
-        if by_itself and policy is not LeaverPolicy.KEEP and policy not in allowed:
+        if policy is not LeaverPolicy.KEEP and policy not in allowed:
             yield (
                 f'leavers.{leavers} is "{policy}", which {sections} may not do: such accounts stay active until a person '
                 f'does it; add "{policy}" to the operations there, or choose another policy'

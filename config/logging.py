@@ -109,6 +109,7 @@ class _Lines:
     def _write(cls) -> None:
         with cls._lock:
             cls._loop, lines = None, cls._waiting[:]
+            # What another thread adds meanwhile stays, and is written by whoever added it.
             del cls._waiting[: len(lines)]
             if lines:
                 with suppress(OSError, ValueError):

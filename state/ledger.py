@@ -144,7 +144,7 @@ class Ledger:
 
     async def sweep(self, lane: str, limit: int = 1_000) -> tuple[str, ...]:
         """Puts back what has an expired lease; gives the users of a lane whose message has to be sent (again)."""
-        return tuple(await self._run("SWEEP", limit, RESEND_MS, "urgent" if lane == INTERACTIVE else "due"))
+        return tuple(await self._run("SWEEP", limit, RESEND_MS, lane))
 
     async def hurry(self) -> Mapping[str, tuple[str, ...]]:
         """Ends every back-off: a person is there and has mended something. Gives the users by lane, for sending."""

@@ -35,10 +35,10 @@ local function merge(a, b)
   return a
 end
 local function lane(job) return (job.p.manual or job.p.automatic) and 'interactive' or 'bulk' end
-local function list(job) return lane(job) == 'interactive' and 'urgent' or 'due' end
+local function list(of_lane) return of_lane == 'interactive' and 'urgent' or 'due' end
 local function pending(user, job, send_at)
   redis.call('HSET', k('jobs'), user, cjson.encode(job))
-  local mine = list(job)
+  local mine = list(lane(job))
   -- a job becomes urgent while it waits, and never the other way round
   if mine == 'urgent' then redis.call('ZREM', k('due'), user) end
   redis.call('ZADD', k(mine), send_at, user)
@@ -113,7 +113,7 @@ for _, user in ipairs(cjson.decode(ARGV[6])) do
   local send, due = not before, nil
   if before then
     before = cjson.decode(before)
-    due = redis.call('ZSCORE', k(list(before)), user)
+    due = redis.call('ZSCORE', k(list(lane(before))), user)
     local waiting = before.n > now
     -- a message is on its way already, unless the user waits for a back-off and a person wants it now
     if waiting and at_once == '1' then send = true; before.a = 1
@@ -144,7 +144,7 @@ for _, user in ipairs(cjson.decode(ARGV[3])) do
     local job = cjson.decode(raw)
     if job.n <= now then
       redis.call('HDEL', k('jobs'), user)
-      redis.call('ZREM', k(list(job)), user)
+      redis.call('ZREM', k(list(lane(job))), user)
       local left = redis.call('HGET', k('leased'), user)
       if left then
         -- somebody died over this user: one attempt is spent, so that a user who kills workers is not tried for ever
@@ -267,18 +267,18 @@ LET_GO = (
 for _, user in ipairs(ARGV) do
   local raw = redis.call('HGET', k('jobs'), user)
   local job = raw and cjson.decode(raw)
-  if job and job.n <= now then redis.call('ZADD', k(list(job)), 'XX', now, user) end
+  if job and job.n <= now then redis.call('ZADD', k(list(lane(job))), 'XX', now, user) end
 end
 return #ARGV
 """
 )
 
-# ARGV: limit, resend_ms, 'urgent' or 'due'. Leases that ran out become pending; gives each of the list whose message is to be sent.
+# ARGV: limit, resend_ms, lane. Leases that ran out become pending; gives each of the lane whose message is to be sent.
 SWEEP = (
     _COMMON
     + """
 watch_clock()
-local limit, resend, mine = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local limit, resend, mine = tonumber(ARGV[1]), tonumber(ARGV[2]), list(ARGV[3])
 for _, user in ipairs(redis.call('ZRANGEBYSCORE', k('leases'), '-inf', now, 'LIMIT', 0, limit)) do
   local raw = redis.call('HGET', k('leased'), user)
   if raw then
@@ -286,7 +286,7 @@ for _, user in ipairs(redis.call('ZRANGEBYSCORE', k('leases'), '-inf', now, 'LIM
     job.a = job.a + 1
     job = restore(user, job, 0, 0)
     -- before all who may have a message: these have none
-    if job.n <= now then redis.call('ZADD', k(list(job)), 0, user) end
+    if job.n <= now then redis.call('ZADD', k(list(lane(job))), 0, user) end
   else redis.call('ZREM', k('leases'), user) end
 end
 local out = {}
