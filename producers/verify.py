@@ -9,7 +9,7 @@ one linked: whoever has left is removed there, too, and two accounts of one user
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from config.settings import LeaverPolicy, OperationName, TargetSettings, Trigger
 from provisioning.diff import changes_from
@@ -68,7 +68,7 @@ class Verification:
         listed = {account.scim_id for account in accounts}
         missing = [user for scim_id, (user, _) in links.items() if scim_id not in listed]
         for user in [*drifted, *missing]:
-            link = replace(by_user[user], version=None)
+            link = by_user[user]._replace(version=None)
             await self.state.links.put(user, link.doubting(link.digests))
         orphans = await self._orphans(strangers)
         held = await self._hold(orphans)

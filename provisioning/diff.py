@@ -22,6 +22,7 @@ DIGEST_BYTES = 6
 DIGEST_LETTERS = 7
 # Made once: json.dumps with options makes one a call.
 _ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+_ALIKE = frozenset({str, bool})
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 # Never returned by a target (RFC 7643 4.1.1, returned: never): their absence from an answer says nothing.
 _UNREADABLE = frozenset({"password"})
@@ -42,8 +43,8 @@ def _begun(key: bytes, size: int) -> hashlib.blake2b:
 
 def digest(value: JsonValue, key: bytes) -> str:
     """The digest of one attribute's value."""
-    # Nearly every value is a text, and of a text both make the same (tests/unit/provisioning/test_digests.py).
-    text = encoded(value) if type(value) is str else _ENCODER.encode(value).encode()
+    # Nearly every value is one of these, of which both make the same (tests/unit/provisioning/test_digests.py).
+    text = encoded(value) if type(value) in _ALIKE else _ENCODER.encode(value).encode()
     return keyed(text, key, DIGEST_BYTES)[:DIGEST_LETTERS]
 
 

@@ -137,11 +137,11 @@ def _plain_name(tree: nodes.Template) -> str | None:
 
 def _carried(value: Any, depth: int = 0) -> Any:
     """The value as SCIM can carry it. Raises EvaluationError."""
-    if value is None or isinstance(value, Undefined):
-        return None
     if isinstance(value, str):
         return _text(value)
-    if isinstance(value, bool | int):
+    if value is None or isinstance(value, Undefined):
+        return None
+    if isinstance(value, int):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from provisioning.diff import digest, digests
 from provisioning.errors import Permanent, ProvisioningError, Transient
@@ -88,7 +87,7 @@ class Linking:
         if self._source.presence is Presence.GONE:
             await self.forget()
             return
-        await self._put(replace(_NO_ACCOUNT, fingerprint=self._source.fingerprint))
+        await self._put(_NO_ACCOUNT._replace(fingerprint=self._source.fingerprint))
 
     async def forget(self) -> None:
         """The account is not there any more, or nobody's business."""

@@ -68,9 +68,9 @@ def size(value: Any) -> int:
     if isinstance(value, str):
         return len(value)
     if isinstance(value, Mapping):
-        return sum(ITEM + size(each) for each in value.values())
+        return ITEM * len(value) + sum(map(size, value.values()))
     if isinstance(value, list | tuple):
-        return sum(ITEM + size(each) for each in value)
+        return ITEM * len(value) + sum(map(size, value))
     return 1
 
 

@@ -5,8 +5,8 @@ What is learned of a target (it cannot PATCH, a filter lies) is kept as quirks, 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -44,13 +44,17 @@ _PATH_REFUSED = {"invalidPath", "noTarget", None}
 _ESCAPED = frozenset('"\\')
 
 
-@contextmanager
-def consequences(*, writing: bool = False) -> Iterator[None]:
+@dataclass(slots=True)
+class Consequences:
     """Turns what the protocol said into what to do about it."""
-    try:
-        yield
-    except ScimError as error:
-        raise consequence_of(error, writing=writing) from None
+
+    writing: bool = False
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, ScimError):
+            raise consequence_of(error, writing=self.writing) from None
 
 
 class ScimTarget:
@@ -87,7 +91,7 @@ class ScimTarget:
     async def find(self, attribute: str, value: str) -> Sequence[RemoteUser]:
         if unfiltered(attribute) in await self._quirks.items():
             return await self.find_in_listing(attribute, value)
-        with consequences():
+        with Consequences():
             try:
                 answered = await self._client.query(equals(attribute, value))
             except (BadRequest, NotSupported):
@@ -115,11 +119,11 @@ class ScimTarget:
         return await self.look_ups.needed(attribute, value, creating=creating)
 
     async def get(self, scim_id: str) -> RemoteUser:
-        with consequences():
+        with Consequences():
             return await self._client.get(scim_id)
 
     async def listing(self) -> AsyncIterator[RemotePage]:
-        with consequences():
+        with Consequences():
             async for page in await self._pages():
                 yield page
 
@@ -133,7 +137,7 @@ class ScimTarget:
             return await self._listed(text, limit)
         names = ("userName", "displayName", "emails.value")
         condition = " or ".join([*(contains(name, text) for name in names), equals("externalId", text)])
-        with consequences():
+        with Consequences():
             try:
                 found = await self._client.query(condition, limit)
             except (BadRequest, NotSupported, NotThere):
@@ -146,7 +150,7 @@ class ScimTarget:
     async def _listed(self, text: str, limit: int) -> Sequence[RemoteUser]:
         """Of the listing. Whoever it shows is there, also where it cannot be shown to be whole."""
         found: list[RemoteUser] = []
-        with consequences():
+        with Consequences():
             try:
                 async for page in await self._pages():
                     found += [account for account in page if _mentions(account, text)]
@@ -160,7 +164,7 @@ class ScimTarget:
     # -- writing ---------------------------------------------------------------------------------------------
 
     async def create(self, resource: Mapping[str, Any]) -> RemoteUser:
-        with consequences(writing=True):
+        with Consequences(writing=True):
             try:
                 return await self._client.create(resource)
             except NotThere as error:
@@ -173,7 +177,7 @@ class ScimTarget:
     ) -> RemoteUser | None:
         known = version if (await self.features()).etag else None
         method = await self._method(changes)
-        with consequences(writing=True):
+        with Consequences(writing=True):
             if method == "put":
                 return await self._put(scim_id, changes)
             try:
@@ -224,23 +228,23 @@ class ScimTarget:
         return await self._client.replace(scim_id, merge(account.resource, changes), version)
 
     async def delete(self, scim_id: str) -> None:
-        with consequences(writing=True):
+        with Consequences(writing=True):
             await self._client.delete(scim_id)
 
     # -- the target as a whole -------------------------------------------------------------------------------
 
     async def features(self) -> Features:
-        with consequences():
+        with Consequences():
             return await self._discovery.features()
 
     async def schemas(self) -> UserSchemas:
-        with consequences():
+        with Consequences():
             return await read_schemas(self._client.transport)
 
     async def probe(self) -> None:
         """Raises Outage (or Unauthorized, Throttled, Transient) while the target does not work for us."""
         try:
-            with consequences():
+            with Consequences():
                 try:
                     await self._client.probe()
                 except UnusableAnswer as error:

@@ -18,9 +18,9 @@ _LEFT_OUT = (None, "")
 
 def encode_result(result: Result) -> dict[str, Any]:
     entry: dict[str, Any] = {
-        "trigger": result.trigger.value,
-        "operation": result.operation.value,
-        "outcome": result.outcome.value,
+        "trigger": result.trigger,
+        "operation": result.operation,
+        "outcome": result.outcome,
         "changes": list(result.changes),
     }
     for name in _PLAIN:

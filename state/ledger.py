@@ -111,7 +111,7 @@ class Ledger:
             (
                 owner,
                 job.user,
-                result.outcome.value,
+                result.outcome,
                 round((result.retry_after_seconds or 0) * 1000),
                 LATE_MS if result.unanswered else 0,
                 result.attempt_spent,

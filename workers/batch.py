@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from config.settings import OperationName
@@ -210,7 +209,7 @@ class Batch:
         else:
             await self._judge(result)
             duration_ms = round((time.monotonic() - started) * 1000)
-            await self._settle(job, replace(result, requests=counted(requests), duration_ms=duration_ms))
+            await self._settle(job, result._replace(requests=counted(requests), duration_ms=duration_ms))
         finally:
             leases.release(job.user)
 

@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import fakeredis
@@ -124,7 +124,7 @@ class World:
             finally:
                 self.under_way[job.user] -= 1
             # Nobody waits here.
-            at_once = replace(result, retry_after_seconds=0.0, unanswered=False)
+            at_once = result._replace(retry_after_seconds=0.0, unanswered=False)
             await self.ledger.settle(job, owner, at_once)
 
     async def quiet(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from provisioning.model import Link
@@ -23,7 +21,7 @@ def stored(redis_url):
 
 
 def link(number: int, print_now: str = "print") -> Link:
-    return replace(LINK, scim_id=f"id-{number}", fingerprint=print_now)
+    return LINK._replace(scim_id=f"id-{number}", fingerprint=print_now)
 
 
 def test_links_written_before_there_were_layouts_are_read_and_written_anew(stored):
@@ -32,8 +30,8 @@ def test_links_written_before_there_were_layouts_are_read_and_written_anew(store
         await client.hset("scimpipe:{acme}:owners", "id-1", "u")
         assert await links.get_many(["u"]) == {"u": LINK}
         assert await links.fingerprints(["u"]) == ["print"]
-        assert await links.put("u", replace(LINK, fingerprint="other"))
-        assert await links.get_many(["u"]) == {"u": replace(LINK, fingerprint="other")}
+        assert await links.put("u", LINK._replace(fingerprint="other"))
+        assert await links.get_many(["u"]) == {"u": LINK._replace(fingerprint="other")}
 
     stored(body)
 
@@ -47,7 +45,7 @@ def test_after_an_edit_of_the_mapping_links_are_read_by_the_layout_they_name(sto
         await client.delete("scimpipe:{acme}:linked")
         forgetful = LinkStore(client, "acme", ("userName", "locale"))
         # Its account is read before its next update, and nobody is made another one.
-        assert await forgetful.get_many(["u"]) == {"u": replace(LINK, digests={})}
+        assert await forgetful.get_many(["u"]) == {"u": LINK._replace(digests={})}
 
     stored(body)
 

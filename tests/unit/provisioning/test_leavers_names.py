@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from config.settings import OperationName, TriggerSettings
@@ -68,7 +66,7 @@ def test_a_name_that_is_refused_keeps_nobody_active(world, error):
 
 def test_a_name_of_which_nobody_knows_whether_it_got_there_is_looked_at(world):
     # Nothing else than the link tells: there is no version.
-    world.links.links[ANNA] = replace(world.links.links[ANNA], version=None)
+    world.links.links[ANNA] = world.links.links[ANNA]._replace(version=None)
     errors = iter([lost_answer()])
     world.target.after = lambda verb: next(errors, None)
     world.site.edit(ANNA, **BLOCKED | RENAMED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import replace
 
 import pytest
 
@@ -33,7 +32,7 @@ def old_text(link: Link) -> str:
     "link",
     [
         pytest.param(LINK, id="account"),
-        pytest.param(replace(LINK, version=None, active=False), id="no-version-deactivated"),
+        pytest.param(LINK._replace(version=None, active=False), id="no-version-deactivated"),
         pytest.param(Link("", None, "print", {}, False), id="no-account"),
         pytest.param(LINK.doubting(["title"]), id="in-doubt"),
         pytest.param(Link("", None, "", {"title": DOUBT}, False), id="create-in-doubt"),
@@ -60,7 +59,7 @@ def test_a_link_of_ten_attributes_stays_below_the_next_size_that_is_allocated():
 
 
 def test_a_digest_that_has_no_place_in_the_layout_is_kept_all_the_same():
-    link = replace(LINK, digests={"userName": "aaaaaaa", "title": ".", "locale": "ddddddd"})
+    link = LINK._replace(digests={"userName": "aaaaaaa", "title": ".", "locale": "ddddddd"})
 
     read = LinkText((*PATHS, "locale")).read(LinkText((*PATHS, "locale")).write(link))
 
@@ -74,7 +73,7 @@ def test_a_layout_is_read_by_whoever_has_another_mapping_once_it_has_learned_of_
     text = before.write(LINK)
 
     assert after.read(text) is None
-    assert after.read_without_content(text) == replace(LINK, digests={})
+    assert after.read_without_content(text) == LINK._replace(digests={})
     after.learn({before.layout: before.layout_paths})
     link = after.read(text)
     assert link is not None
