@@ -130,7 +130,7 @@ def _console() -> Any:
     return structlog.dev.ConsoleRenderer(timestamp_key="at", pad_event_to=20)
 
 
-_NUMBERS, _TEXTS = frozenset({bool, int, float}), frozenset({str})
+_PLAIN_KINDS, _TEXTS = frozenset({bool, int, float, type(None)}), frozenset({str})
 
 
 def _json_line(_: Any, __: str, event: _Event) -> str:
@@ -175,7 +175,7 @@ def _shown(_: Any, __: str, event: _Event) -> _Event:
     for key, value in event.items():
         # Nearly every value is a plain text or number, and there is a line for every user.
         kind = type(value)
-        if value is None or kind in _NUMBERS or (kind is str and value.isprintable()):
+        if (kind is str and value.isprintable()) or kind in _PLAIN_KINDS:
             continue
         if kind is list and _TEXTS.issuperset(map(type, value)) and "".join(value).isprintable():
             continue

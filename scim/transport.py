@@ -258,6 +258,8 @@ class Transport:
         stream = httpx.ByteStream(content or b"")
         sent = self._headers(headers, body=content is not None)
         request = httpx.Request(method, url, headers=sent, stream=stream, extensions=self._extensions)
+        # Else httpx looks for one that fits, in each request anew; it has encoded them itself, as ASCII.
+        request.headers.encoding = "ascii"
         request.read()
         return request
 
