@@ -72,7 +72,7 @@ class Expression:
         """The value for one user; missing is None. Raises EvaluationError."""
         # Most lines of a mapping are a field as it is: nothing to run.
         if self.plain_name is not None and isinstance(plain := values.get(self.plain_name), _SIMPLE):
-            return _carried(plain)
+            return _text(plain) if isinstance(plain, str) else plain
         try:
             offered, held = {}, 0
             for name, times in self._named.items():
