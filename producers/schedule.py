@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -41,7 +43,9 @@ class Scheduler:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._lead())
-                tasks.create_task(self._sweep())
+                # Each by itself: a target that does not answer must not keep the others waiting.
+                for sweep in self._sweeps():
+                    tasks.create_task(self._regularly(sweep))
         finally:
             self._cron.shutdown(wait=False)
             with contextlib.suppress(Exception):
@@ -91,16 +95,18 @@ class Scheduler:
         except Exception:
             self._log.exception("unexpected_error", target=name)
 
-    async def _sweep(self) -> None:
-        sweepers = [self._opened.sweeper(name) for name in self._opened.settings.targets]
+    def _sweeps(self) -> Iterator[Callable[[], Awaitable[None]]]:
+        yield partial(probe_source, self._opened.source_gate, self._opened.reader, self._log)
+        for name in self._opened.settings.targets:
+            yield self._opened.sweeper(name).sweep
+
+    async def _regularly(self, sweep: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             if not self._leading:
                 continue
             try:
-                await probe_source(self._opened.source_gate, self._opened.reader, self._log)
-                for sweeper in sweepers:
-                    await sweeper.sweep()
+                await sweep()
             except Exception:
                 self._log.exception("unexpected_error")
 

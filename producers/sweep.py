@@ -31,6 +31,9 @@ class Sweeper:
         if health.state == "quarantined" and await gate.probe_due():
             await self.probe()
             health = await gate.health()
+        if health.throttled_seconds > SWEEP_SECONDS:
+            # Whoever is pending has a message that comes once that is over.
+            return
         if not health.open or not (await self.source_gate.health()).open:
             # Whoever were sent would be let go again.
             return

@@ -45,20 +45,15 @@ class Reporter:
         limit = self.settings.limits.max_attempts
         if not retryable:
             return self.report(operation, OutcomeName.FAILED, detail=error.detail, **known)
+        known["unanswered"] = isinstance(error, AmbiguousWrite)
         if self.job.attempt >= limit:
             detail = f"gave up after {self.job.attempt} attempts: {error.detail}"
             return self.report(operation, OutcomeName.FAILED, detail=detail, **known)
         delay = error.retry_after_seconds or delay_seconds(self.job.attempt, self.random)
-        unanswered = isinstance(error, AmbiguousWrite)
-        if unanswered:
+        if known["unanswered"]:
             delay = max(delay, LATE_SECONDS)
         return self.report(
-            operation,
-            OutcomeName.PENDING,
-            detail=error.detail,
-            retry_after_seconds=delay,
-            unanswered=unanswered,
-            **known,
+            operation, OutcomeName.PENDING, detail=error.detail, retry_after_seconds=delay, **known
         )
 
     def allowed(self) -> frozenset[OperationName]:

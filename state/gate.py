@@ -47,7 +47,8 @@ _PROBE = (
     + """
 if redis.call('HEXISTS', KEYS[1], 'quarantined') == 0 then return 0 end
 local at = tonumber(redis.call('HGET', KEYS[1], 'probe_at') or '0')
-if at > now then return 0 end
+-- later than that it is only where the server's clock was set back
+if at > now and at <= now + tonumber(ARGV[2]) then return 0 end
 local wait = math.min(tonumber(redis.call('HGET', KEYS[1], 'probe_wait') or ARGV[1]) * 2, tonumber(ARGV[2]))
 redis.call('HSET', KEYS[1], 'probe_at', now + wait, 'probe_wait', wait)
 return 1

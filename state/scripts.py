@@ -7,103 +7,14 @@ Time is the server's, so that the clocks of the machines do not matter.
 
 from __future__ import annotations
 
-_COMMON = """
-local T = redis.call('TIME')
-local now = tonumber(T[1]) * 1000 + math.floor(tonumber(T[2]) / 1000)
-local P = KEYS[1]
-local function k(name) return P .. name end
-local function merge(a, b)
-  -- the union of two pending jobs for one user: everybody's permissions, the newer generation; the wait of the first,
-  -- which only a person shortens
-  for trigger, ops in pairs(b.p) do
-    local mine = a.p[trigger]
-    if mine == nil or ops == true then a.p[trigger] = ops
-    elseif mine ~= true then
-      local seen = {}
-      for _, o in ipairs(mine) do seen[o] = true end
-      for _, o in ipairs(ops) do if not seen[o] then table.insert(mine, o) end end
-    end
-  end
-  a.g = math.max(a.g, b.g)
-  a.a = math.max(a.a, b.a)
-  if b.p.manual then a.n = math.min(a.n, b.n) end
-  -- a write without an answer may still be carried out: nobody shortens that
-  a.l = math.max(a.l or 0, b.l or 0)
-  a.n = math.max(a.n, a.l)
-  a.r = b.r or a.r
-  a.ok = b.ok or a.ok
-  return a
-end
-local function lane(job) return (job.p.manual or job.p.automatic) and 'interactive' or 'bulk' end
-local function list(of_lane) return of_lane == 'interactive' and 'urgent' or 'due' end
-local function pending(user, job, send_at)
-  redis.call('HSET', k('jobs'), user, cjson.encode(job))
-  local mine = list(lane(job))
-  -- a job becomes urgent while it waits, and never the other way round
-  if mine == 'urgent' then redis.call('ZREM', k('due'), user) end
-  redis.call('ZADD', k(mine), send_at, user)
-end
-local function running(user)
-  local deadline = redis.call('ZSCORE', k('leases'), user)
-  return deadline and tonumber(deadline) > now
-end
-local function release(user)
-  redis.call('ZREM', k('leases'), user)
-  redis.call('HDEL', k('leased'), user)
-end
-local function set_back(by)
-  -- the server's clock was set back: all that is to come would be that much later
-  for _, name in ipairs({'urgent', 'due', 'leases', 'removals'}) do
-    local rows = redis.call('ZRANGE', k(name), 0, -1, 'WITHSCORES')
-    for i = 1, #rows, 2 do redis.call('ZADD', k(name), tonumber(rows[i + 1]) - by, rows[i]) end
-  end
-  local jobs = redis.call('HGETALL', k('jobs'))
-  for i = 1, #jobs, 2 do
-    local job = cjson.decode(jobs[i + 1])
-    job.n = job.n - by
-    if job.l then job.l = job.l - by end
-    redis.call('HSET', k('jobs'), jobs[i], cjson.encode(job))
-  end
-  for _, field in ipairs({'throttled_until', 'probe_at'}) do
-    local at = redis.call('HGET', k('gate'), field)
-    if at then redis.call('HSET', k('gate'), field, string.format('%d', tonumber(at) - by)) end
-  end
-end
-local function watch_clock()
-  -- before a lease is judged: had the clock been set forward, every lease would have run out at once, and two workers
-  -- would have the same user. Leases outlast what stays below 20 s.
-  local seen = tonumber(redis.call('GET', k('clock')) or now)
-  if now + 10000 < seen then set_back(seen - now)
-  elseif now > seen + 20000 then
-    for _, user in ipairs(redis.call('ZRANGE', k('leases'), 0, -1)) do
-      redis.call('ZADD', k('leases'), 'GT', now + 30000, user)
-    end
-  end
-  redis.call('SET', k('clock'), now)
-end
-local function restore(user, job, delay, late)
-  -- a job that was running becomes pending again, together with what was submitted meanwhile
-  release(user)
-  job.n = now + math.max(delay, late)
-  if late > 0 then job.l = now + late end
-  local other = redis.call('HGET', k('jobs'), user)
-  if other then job = merge(job, cjson.decode(other)) end
-  pending(user, job, job.n)
-  return job
-end
-local function wanted_now(user, job, resend)
-  -- by a person. false: not yet, and the sweeper sends its message then
-  job.n = math.max(now, job.l or 0)
-  pending(user, job, job.n > now and job.n or now + resend)
-  return job.n <= now
-end
-"""
+from state.script_parts import COMMON
 
 # ARGV: trigger, operations (JSON list or 'true'), run or '', resend_ms, at_once ('1'), users (JSON).
 # Gives user, generation, send ('1'/'0') for each.
 MARK = (
-    _COMMON
+    COMMON
     + """
+watch_clock()
 local trigger, ops, run, resend, at_once = ARGV[1], cjson.decode(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local out = {}
 for _, user in ipairs(cjson.decode(ARGV[6])) do
@@ -122,8 +33,16 @@ for _, user in ipairs(cjson.decode(ARGV[6])) do
     job = merge(before, job)
     if send and job.n > now then send = false; due = job.n end
   end
-  if running(user) then send = false end
-  pending(user, job, (send or not before) and now + resend or due or now)
+  local send_at = (send or not before) and now + resend or due or now
+  if running(user) then
+    send = false
+    local late = late_until(user)
+    if late > 0 then
+      wait_until(job, late)
+      send_at = job.n
+    end
+  end
+  pending(user, job, send_at)
   table.insert(out, user); table.insert(out, tostring(job.g)); table.insert(out, send and '1' or '0')
 end
 if run ~= '' then redis.call('EXPIRE', k('run:' .. run .. ':users'), 2592000) end
@@ -133,7 +52,7 @@ return out
 
 # ARGV: owner, lease_ms, users (JSON). Gives user, job for each that was claimed.
 CLAIM = (
-    _COMMON
+    COMMON
     + """
 watch_clock()
 local owner, lease = ARGV[1], tonumber(ARGV[2])
@@ -164,7 +83,7 @@ return out
 
 # ARGV: owner, lease_ms, users... Gives the users still owned.
 RENEW = (
-    _COMMON
+    COMMON
     + """
 watch_clock()
 local out = {}
@@ -184,7 +103,7 @@ return out
 #       attempt_spent, history entry (JSON; of a dead letter or a held removal also what is kept of it), counter, requests.
 # Gives applied, the lane of what was submitted meanwhile or '', run finished (id or '') for each.
 SETTLE = (
-    _COMMON
+    COMMON
     + """
 local function finish(run)
   if redis.call('HEXISTS', run, 'scanned_all') == 1 and redis.call('SCARD', run .. ':users') == 0 then
@@ -205,6 +124,8 @@ local function settle(owner, user, outcome, delay, late, spent, history, counter
     return '1', '', ''
   end
   release(user)
+  -- nobody has the user before what was sent last can be carried out no more
+  if late > 0 then redis.call('ZADD', k('leases'), now + late, user) end
   if outcome == 'failed' or outcome == 'held' then
     local entry = cjson.decode(history)
     local before = redis.call('HGET', k(outcome), user)
@@ -213,10 +134,9 @@ local function settle(owner, user, outcome, delay, late, spent, history, counter
     entry.p = job.p
     redis.call('HSET', k(outcome), user, cjson.encode(entry))
     redis.call('HDEL', k(outcome == 'failed' and 'held' or 'failed'), user)
-  else
-    redis.call('HDEL', k('failed'), user)
-    redis.call('HDEL', k('held'), user)
-    if outcome ~= 'skipped' then redis.call('HDEL', k('rejected'), user) end
+  elseif outcome ~= 'skipped' then
+    -- what one trigger may not do does not end what waits for a person on account of another
+    for _, name in ipairs({'failed', 'held', 'rejected'}) do redis.call('HDEL', k(name), user) end
   end
   if job.p.manual then
     redis.call('SET', k('result:' .. user), cjson.encode({g = job.g, e = history}), 'EX', ARGV[2])
@@ -224,6 +144,11 @@ local function settle(owner, user, outcome, delay, late, spent, history, counter
   end
   local other = redis.call('HGET', k('jobs'), user)
   local again = other and lane(cjson.decode(other)) or ''
+  if other and late > 0 then
+    local waiting = cjson.decode(other)
+    wait_until(waiting, now + late)
+    pending(user, waiting, waiting.n)
+  end
   local finished = ''
   local function count(id)
     local run = k('run:' .. id)
@@ -235,7 +160,7 @@ local function settle(owner, user, outcome, delay, late, spent, history, counter
   -- the full sync under way may wait for this user, too, though a later batch has put its name on the job
   local current = redis.call('GET', k('run'))
   if current and current ~= job.r and again == '' then count(current) end
-  return '1', again, finished
+  return '1', late > 0 and '' or again, finished
 end
 local out = {}
 for _, each in ipairs(cjson.decode(ARGV[3])) do
@@ -248,7 +173,7 @@ return out
 
 # ARGV: owner, delay_ms, late_ms, users... No attempt is spent.
 HAND_BACK = (
-    _COMMON
+    COMMON
     + """
 for i = 4, #ARGV do
   local raw = redis.call('HGET', k('leased'), ARGV[i])
@@ -262,7 +187,7 @@ return #ARGV - 3
 
 # ARGV: users. Their message is let go: of whoever still waits for it, another is due at once.
 LET_GO = (
-    _COMMON
+    COMMON
     + """
 for _, user in ipairs(ARGV) do
   local raw = redis.call('HGET', k('jobs'), user)
@@ -275,7 +200,7 @@ return #ARGV
 
 # ARGV: limit, resend_ms, lane. Leases that ran out become pending; gives each of the lane whose message is to be sent.
 SWEEP = (
-    _COMMON
+    COMMON
     + """
 watch_clock()
 local limit, resend, mine = tonumber(ARGV[1]), tonumber(ARGV[2]), list(ARGV[3])
@@ -304,7 +229,7 @@ return out
 # ARGV: 'failed' or 'held', users... Entries become pending again with the permits they had. A held one is taken
 # away and its operation approved; a dead letter stays until it succeeds. Gives user, generation, lane.
 AGAIN = (
-    _COMMON
+    COMMON
     + """
 local list = ARGV[1]
 local out = {}
@@ -331,7 +256,7 @@ return out
 
 # ARGV: resend_ms. Whoever waits for a back-off is due now; no attempt is given back. Gives user, lane of each to be sent.
 HURRY = (
-    _COMMON
+    COMMON
     + """
 local out = {}
 for _, mine in ipairs({'urgent', 'due'}) do

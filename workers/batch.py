@@ -6,6 +6,7 @@ Each user succeeds or fails alone; one who has to wait leaves the batch and come
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,17 +40,18 @@ MANY = 10
 BEGIN_AT_ONCE = 8
 # A worker that is to end gives requests under way this long; whoever has sent none goes back at once.
 FINISH_SECONDS = 5.0
+_NUMBERS = itertools.count(1)
 
 
 class Batch:
-    """The users of one message on one target. owner: this process. stopping: set once it is to end."""
+    """The users of one message on one target. process: this one. stopping: set once it is to end."""
 
     def __init__(
         self,
         work: TargetWork,
         reader: SourceReader,
         source_gate: Gate,
-        owner: str,
+        process: str,
         log: Any,
         stopping: asyncio.Event,
     ) -> None:
@@ -57,7 +59,9 @@ class Batch:
         self._ledger = work.state.ledger
         self._reader = reader
         self._source_gate = source_gate
-        self._owner = owner
+        self._process = process
+        # A lease that this process has lost may have been given to the next message in this same process.
+        self._owner = f"{process}/{next(_NUMBERS)}"
         self._log = log
         self._stopping = stopping
         self._requests: dict[str, list[str]] = {}
@@ -203,7 +207,7 @@ class Batch:
         except Exception as error:
             # A defect of ours must not stop the others, nor go round for ever.
             self._log.exception("unexpected_error", target=job.target, user=job.user)
-            failure = Transient(f"internal error ({type(error).__name__}); see the log of {self._owner}")
+            failure = Transient(f"internal error ({type(error).__name__}); see the log of {self._process}")
             reporter = self._work.reconciler.reporter(job)
             await self._settle(job, reporter.failure(OperationName.NONE, failure))
         else:

@@ -234,6 +234,39 @@ def test_a_worker_that_is_told_to_stop_hands_back_what_does_not_end(world, monke
     world(body)
 
 
+def test_a_message_that_has_lost_a_user_takes_nothing_from_the_next_one_in_the_same_process(world):
+    """As after half a minute without Redis: meanwhile the user was blocked, and given to another message."""
+
+    async def body(world):
+        began, go_on = asyncio.Event(), asyncio.Event()
+        create = world.target.create
+
+        async def create_slowly(resource):
+            began.set()
+            await go_on.wait()
+            return await create(resource)
+
+        world.target.create = create_slowly
+        await world.state.submit(USERS[:1], Trigger.MANUAL)
+        first = asyncio.create_task(world.batch.run(USERS[:1], INTERACTIVE))
+        await began.wait()
+        await world.client.zadd("scimpipe:{acme}:leases", {USERS[0]: 1})
+        await world.state.submit(USERS[:1], Trigger.MANUAL)
+        await world.state.ledger.sweep(INTERACTIVE)
+        next_began, next_goes_on = world.hold_the_source()
+        second = asyncio.create_task(world.another_batch().run(USERS[:1], INTERACTIVE))
+        await next_began.wait()
+        go_on.set()
+        await first
+        assert (await world.state.ledger.counts()).running == 1
+        next_goes_on.set()
+        await second
+        assert await world.state.ledger.states(USERS[:1]) == {}
+        assert len(world.target.accounts) == 1
+
+    world(body)
+
+
 def test_a_user_over_whom_workers_die_becomes_a_dead_letter(world):
     async def body(world):
         await world.submit()

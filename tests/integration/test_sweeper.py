@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 import structlog
 
 from config.settings import Trigger
+from producers import schedule
 from producers.sweep import Sweeper
 from provisioning.errors import Unauthorized
 from state.gate import Gate
@@ -66,6 +69,21 @@ def test_while_the_site_cannot_be_read_nobody_is_sent(world):
         await world.sweeper.sweep()
         assert world.sent.users == []
         await world.source_gate.recover()
+        await world.sweeper.sweep()
+        assert world.sent.users == [USERS[0]]
+
+    world(body)
+
+
+def test_while_the_target_has_asked_for_a_long_wait_nobody_is_sent_another_message(world):
+    async def body(world):
+        await world.lost(USERS[:1], Trigger.SCHEDULED)
+        await world.state.gate.throttle(3600)
+        await world.sweeper.sweep()
+        assert world.sent.users == []
+        await world.state.gate.resume()
+        # Asked to wait a second over and over, somebody whose message is lost must not wait for ever.
+        await world.state.gate.throttle(1)
         await world.sweeper.sweep()
         assert world.sent.users == [USERS[0]]
 
@@ -154,3 +172,66 @@ def test_when_the_clock_of_redis_is_set_back_nobody_waits_that_much_longer(world
         assert await world.client.zscore(f"scimpipe:{{acme}}:{name}", USERS[0]) < now + 60_000
 
     world(body)
+
+
+def test_when_the_clock_of_redis_is_set_back_a_quarantined_target_is_probed_all_the_same(world):
+    async def body(world):
+        await world.state.gate.failed("401", certain=True)
+        assert not await world.state.gate.probe_due()
+        # As if it had been quarantined an hour ahead.
+        ahead = (await world.client.time())[0] * 1000 + HOUR_MS
+        await world.client.hset("scimpipe:{acme}:gate", "probe_at", ahead)
+        await world.sweeper.sweep()
+        assert (await world.state.gate.health()).open
+
+    world(body)
+
+
+def test_when_the_clock_of_redis_is_set_back_while_a_target_is_paused_nobody_waits_that_much_longer(world):
+    async def body(world):
+        # Nobody but whoever submits looks at the clock then.
+        ledger = world.state.ledger
+        await ledger.mark_pending(USERS[:1], Trigger.SCHEDULED)
+        # As if that had been an hour ahead.
+        job = json.loads(await world.client.hget("scimpipe:{acme}:jobs", USERS[0]))
+        ahead = json.dumps({**job, "n": job["n"] + HOUR_MS})
+        await world.client.hset("scimpipe:{acme}:jobs", USERS[0], ahead)
+        await world.client.incrby("scimpipe:{acme}:clock", HOUR_MS)
+        assert len(await ledger.claim(USERS[:1], "w", 60.0)) == 1
+
+    world(body)
+
+
+class Opened:
+    """Of two targets: of what a scheduler works with, only what sweeps need."""
+
+    def __init__(self, client: object) -> None:
+        self.redis, self.owner, self.reader = client, "here", None
+        self.source_gate = Gate(client, SOURCE)
+        self.settings = SimpleNamespace(targets=dict.fromkeys(("silent", "failing", "well")))
+        self.swept = asyncio.Event()
+
+    def sweeper(self, name: str) -> SimpleNamespace:
+        async def sweep() -> None:
+            if name == "silent":
+                await asyncio.Event().wait()
+            if name == "failing":
+                raise ConnectionError
+            self.swept.set()
+
+        return SimpleNamespace(sweep=sweep)
+
+
+def test_a_target_that_does_not_answer_keeps_no_other_from_being_swept(redis_url, monkeypatch):
+    monkeypatch.setattr(schedule, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(schedule, "cron_of", lambda settings: None)
+
+    async def body(client):
+        opened = Opened(client)
+        running = asyncio.create_task(schedule.Scheduler(opened, structlog.get_logger()).run())
+        for _ in range(2):
+            await asyncio.wait_for(opened.swept.wait(), 10)
+            opened.swept.clear()
+        running.cancel()
+
+    with_redis(redis_url, body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -58,10 +59,28 @@ class World:
         ports = Ports(self.site, self.target, self.state.links, self.state.guard, FakeRewritten())
         reconciler = Reconciler(settings, compiled, KEY, ports, random=lambda: 0.5)
         self.portion = Portion(settings.limits.concurrency)
-        work = TargetWork(settings, compiled, self.state, self.target, reconciler, self.portion)
+        self.client = client
+        self.work = TargetWork(settings, compiled, self.state, self.target, reconciler, self.portion)
         self.source_gate = Gate(client, SOURCE)
         self.stopping = asyncio.Event()
-        self.batch = Batch(work, self.site, self.source_gate, "w", structlog.get_logger(), self.stopping)
+        self.batch = self.another_batch()
+
+    def another_batch(self) -> Batch:
+        """Of the same process."""
+        return Batch(self.work, self.site, self.source_gate, "w", structlog.get_logger(), self.stopping)
+
+    def hold_the_source(self) -> tuple[asyncio.Event, asyncio.Event]:
+        """From now on the site is read once the second event is set; the first tells that somebody asks."""
+        asked, answer = asyncio.Event(), asyncio.Event()
+        read = self.site.read
+
+        async def read_later(ids: Sequence[str]) -> Any:
+            asked.set()
+            await answer.wait()
+            return await read(ids)
+
+        self.site.read = read_later
+        return asked, answer
 
     async def submit(self) -> None:
         await self.state.submit(USERS, Trigger.MANUAL)

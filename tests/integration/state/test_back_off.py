@@ -149,6 +149,45 @@ def test_a_dead_letter_retried_meanwhile_waits_as_well(run, soon):
     run(body)
 
 
+async def from_the_dead_letters(ledger):
+    await ledger.retry(["u"])
+
+
+@pytest.mark.parametrize("submit", [by_hand, from_the_dead_letters])
+def test_after_the_last_attempt_whoever_asks_waits_as_well(run, soon, submit):
+    async def body(ledger, _):
+        job = await running(ledger)
+        await ledger.settle(job, "w", result(job, OutcomeName.FAILED, unanswered=True))
+        await submit(ledger)
+        await nobody_has_the_user_before_it_is_over(ledger)
+
+    run(body)
+
+
+def test_after_the_last_attempt_what_was_submitted_meanwhile_waits_as_well(run, soon):
+    async def body(ledger, client):
+        job = await running(ledger)
+        await ledger.mark_pending(["u"], Trigger.MANUAL)
+        settled = await ledger.settle(job, "w", result(job, OutcomeName.FAILED, unanswered=True))
+        assert (settled.applied, settled.again) == (True, None)
+        await nobody_has_the_user_before_it_is_over(ledger)
+
+    run(body)
+
+
+def test_after_the_last_attempt_of_a_user_nobody_asks_for_nothing_is_left_but_the_dead_letter(run, soon):
+    async def body(ledger, client):
+        job = await running(ledger)
+        await ledger.settle(job, "w", result(job, OutcomeName.FAILED, unanswered=True))
+        await asyncio.sleep(0.35)
+        assert await ledger.sweep(INTERACTIVE) == ()
+        assert not await client.exists(
+            *(f"scimpipe:{{acme}}:{name}" for name in ("leases", "leased", "jobs"))
+        )
+
+    run(body)
+
+
 def test_who_is_handed_back_with_a_request_under_way_waits(run, soon):
     async def body(ledger, _):
         await ledger.mark_pending(["u", "v"], Trigger.AUTOMATIC)

@@ -147,6 +147,18 @@ def test_dead_letters_keep_their_first_time_and_go_with_success(run):
     run(body)
 
 
+@pytest.mark.parametrize("outcome", [OutcomeName.FAILED, OutcomeName.HELD])
+def test_what_waits_for_a_person_stays_when_the_next_trigger_may_not_do_it(run, outcome):
+    async def body(ledger, _):
+        for trigger, ended in ((Trigger.AUTOMATIC, outcome), (Trigger.SCHEDULED, OutcomeName.SKIPPED)):
+            await ledger.mark_pending(["u"], trigger)
+            (job,) = await ledger.claim(["u"], "w", LEASE)
+            await ledger.settle(job, "w", result(job, ended, operation=OperationName.DEACTIVATE))
+        assert await ledger.waiting() == {"u"}
+
+    run(body)
+
+
 def test_an_approval_works_once_and_covers_what_was_shown(run):
     async def body(ledger, _):
         await ledger.mark_pending(["u"], Trigger.SCHEDULED)

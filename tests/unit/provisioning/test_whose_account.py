@@ -30,6 +30,12 @@ def test_a_lost_answer_to_a_create_never_makes_a_second_account(world):
     assert world.links.links[ANNA].scim_id in world.target.accounts
 
 
+def test_after_the_last_attempt_it_is_known_as_well_that_the_answer_was_lost(world):
+    world.target.after = lambda verb: lost_answer() if verb == "create" else None
+    last = world.run(ANNA, attempt=3)
+    assert (last.outcome, last.unanswered) == (OutcomeName.FAILED, True)
+
+
 def test_an_account_of_a_leaver_that_is_not_found_at_first_is_not_forgotten(world):
     """It was made, nobody heard of it, and the search shows it a moment later than the user has left."""
     world.target.after = lambda verb: lost_answer() if verb == "create" else None
