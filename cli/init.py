@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,8 @@ def init(
 
 
 def _ask(answers: Answers) -> Answers:
+    # An event loop takes Ctrl-C for itself, and does not see it while somebody is asked.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     kind = typer.prompt("How is Drupal read? database or jsonapi", default=answers.kind)
     answers = replace(answers, kind="jsonapi" if kind.startswith("j") else "database")
     if answers.kind == "database":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +28,8 @@ Users = Annotated[list[str] | None, typer.Argument(metavar="USER...", help="uid,
 StatusOption = Annotated[
     int | None, typer.Option("--status", help="Only those with this HTTP status of the target.")
 ]
+# What is done to dead letters; all else to held removals.
+_LETTERS = frozenset({"retry", "discard"})
 All = Annotated[bool, typer.Option("--all", help="Every one of them.")]
 
 
@@ -58,13 +60,13 @@ def _show(
 ) -> None:
     async def body() -> int:
         async with opened(session) as all_of_it:
-            rows = []
+            rows: list[dict[str, Any]] = []
             for name in session.targets(target):
                 letters = _with_status(await all_of_it.state(name).ledger.dead_letters(), status)
-                chosen = (
-                    await _chosen(all_of_it, name, words, [each.user for each in letters]) if words else None
-                )
-                rows += [_letter_row(each) for each in letters if chosen is None or each.user in chosen]
+                if words:
+                    chosen = await _chosen(all_of_it, name, words, [each.user for each in letters])
+                    letters = [each for each in letters if each.user in chosen.values()]
+                rows += map(_letter_row, letters)
             names = await _names(all_of_it, rows)
         session.output.document(rows)
         columns = ("user", "target", "operation", "attempts", "status_code", "detail")
@@ -181,13 +183,21 @@ def _act(
 ) -> None:
     async def body() -> int:
         if sum((bool(words), all_of_them, status is not None)) != 1:
-            or_status = ", --status CODE" if action in {"retry", "discard"} else ""
+            or_status = ", --status CODE" if action in _LETTERS else ""
             raise CommandError(f"say which users to {action}{or_status}, or --all")
-        count = 0
+        count, unlisted = 0, set(words or ())
         async with opened(session) as all_of_it:
             for name in session.targets(target):
-                count += await _act_on(all_of_it, name, words, action, status)
+                users = await _listed(all_of_it.state(name).ledger, action, status)
+                if words:
+                    chosen = await _chosen(all_of_it, name, words, users)
+                    users = sorted({*chosen.values()})
+                    unlisted -= chosen.keys()
+                count += await _act_on(all_of_it.state(name), users, action)
         session.output.document({"action": action, "users": count})
+        for word in sorted(unlisted):
+            name = "dead-letters" if action in _LETTERS else "held"
+            session.output.error(f"{word}: not on the list; `scimpipe {name} list` shows who is")
         done = {
             "retry": "queued again",
             "discard": "discarded",
@@ -195,38 +205,40 @@ def _act(
             "reject": "rejected",
         }
         session.output.say(f"{count} {done[action]}")
-        return DONE if count or all_of_them else SOME_FAILED
+        return DONE if (count or all_of_them) and not unlisted else SOME_FAILED
 
     session.run(body)
 
 
-async def _act_on(
-    all_of_it: Any, name: str, words: Sequence[str] | None, action: str, status: int | None
-) -> int:
-    state = all_of_it.state(name)
-    ledger = state.ledger
-    letters = action in {"retry", "discard"}
+async def _listed(ledger: Any, action: str, status: int | None) -> Sequence[str]:
+    """The users on the list that an action is about."""
+    letters = action in _LETTERS
     entries = _with_status(await ledger.dead_letters(), status) if letters else await ledger.held()
-    users = [each.user for each in entries]
-    if words:
-        users = sorted(await _chosen(all_of_it, name, words, users))
+    return [each.user for each in entries]
+
+
+async def _act_on(state: Any, users: Sequence[str], action: str) -> int:
+    """Gives of how many users that was true."""
     if action in {"discard", "reject"}:
-        return int(await getattr(ledger, action)(users))
-    lanes = await getattr(ledger, action)(users)
+        return int(await getattr(state.ledger, action)(users))
+    lanes = await getattr(state.ledger, action)(users)
     for lane, again in lanes.items():
         await state.send(again, lane)
     return sum(map(len, lanes.values()))
 
 
-async def _chosen(all_of_it: Any, name: str, words: Sequence[str], listed: Sequence[str]) -> set[str]:
-    """Which of the listed users are meant; a uuid needs no Drupal."""
+async def _chosen(
+    all_of_it: Any, name: str, words: Sequence[str], listed: Sequence[str]
+) -> Mapping[str, str]:
+    """Word -> the user it means, of those listed; a uuid needs no Drupal."""
     from producers.submission import resolve
 
-    chosen = {word for word in words if word in listed}
-    for word in set(words) - chosen:
-        found = (await resolve(all_of_it.reader, word, [all_of_it.state(name)])).uuid
-        if found is not None and found in listed:
-            chosen.add(found)
+    chosen = {word: word for word in words if word in listed}
+    for word in words:
+        if word not in chosen:
+            found = (await resolve(all_of_it.reader, word, [all_of_it.state(name)])).uuid
+            if found is not None and found in listed:
+                chosen[word] = found
     return chosen
 
 

@@ -107,7 +107,10 @@ def up(
         if once:
             return await _once(session, timeout)
         commands = [*map(worker_command, LANES), own_command("scheduler"), own_command("changes")]
-        session.output.say("workers, scheduler and change detection are running; Ctrl-C stops them")
+        # Not before the config has been read.
+        session.output.say(
+            f"{session.settings.path}: starting workers, scheduler and change detection; Ctrl-C stops them"
+        )
         return await _run_until_stopped(session, commands)
 
     session.run(body)

@@ -96,7 +96,7 @@ class Session:
 
         try:
             return asyncio.run(_awaited(body))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, typer.Abort):
             return 130
         except Exception as error:
             return self._told(error)

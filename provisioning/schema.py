@@ -100,8 +100,10 @@ def _unknown_fields(
         sources.append(("scope", compiled.scope))
     for key, expression in sources:
         for name in sorted(expression.names - names):
-            hint = nearest(name, frozenset(names)) or "`scimpipe fields` lists the names"
-            yield MappingProblem(f"targets.{target}.{key}", f"Drupal has no user field {name!r}", hint)
+            hint = " ".join(
+                [nearest(name, frozenset(names)), "`scimpipe fields` lists those that we may read"]
+            )
+            yield MappingProblem(f"targets.{target}.{key}", f"Drupal shows no user field {name!r}", hint)
 
 
 def _entry_problems(

@@ -249,7 +249,11 @@ class ScimTarget:
                     await self._client.probe()
                 except UnusableAnswer as error:
                     raise Outage(str(error)) from None
-        except (Permanent, Missing) as error:
+        except Missing as error:
+            raise Outage(
+                f"{error.detail}; is base_url the SCIM base URL?", status_code=error.status_code
+            ) from None
+        except Permanent as error:
             raise Outage(error.detail, status_code=error.status_code) from None
 
 

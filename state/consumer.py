@@ -16,6 +16,7 @@ import dramatiq
 import redis
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.common import current_millis
+from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Middleware
 
 # The longest wait. Each fetch also tells the other workers that this one is alive, which they believe for 60 s.
@@ -28,6 +29,10 @@ LATE_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 # While the worker ends, its consumers have nothing to do but to be told so.
 ENDING_SECONDS = 0.1
+
+
+class RedisUnreachable(ConnectionClosed):
+    """Its name is all that dramatiq's log line shows of it: whose connection it is, for whoever reads that line."""
 
 
 class WakingBroker(RedisBroker):
@@ -72,7 +77,10 @@ class WakingConsumer(_RedisConsumer):
         if self.broker.ending.is_set():
             time.sleep(ENDING_SECONDS)
             return None
-        message: dramatiq.MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]  # as above
+        try:
+            message: dramatiq.MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]  # as above
+        except ConnectionClosed as error:
+            raise RedisUnreachable(error) from None  # type: ignore[no-untyped-call]  # as above
         if message is None:
             self._begin_to_wait()
         elif isinstance(due := message.options.get("eta"), int):

@@ -18,6 +18,8 @@ from workers.parents import watch_parents
 from workers.runtime import Runtime
 
 COLLECT_AFTER = 20_000
+# Where Redis does not answer, the announcement ends by itself.
+WITHDRAW_SECONDS = 1.0
 
 
 class EventLoop(AsyncIO):
@@ -66,6 +68,7 @@ class Lifecycle(Middleware):
         thread = get_event_loop_thread()
         if thread is not None:
             thread.loop.call_soon_threadsafe(self.stopping.set)
+            thread.run_coroutine(self._withdraw())
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
         self.log.info("worker_stopped", owner=self.owner)
@@ -86,6 +89,14 @@ class Lifecycle(Middleware):
             with contextlib.suppress(Exception):
                 await Processes(await self.opened.connect()).announce("worker", self.owner)
             await asyncio.sleep(BEAT_SECONDS)
+
+    async def _withdraw(self) -> None:
+        """Nobody is to wait for a worker that is about to end."""
+        if self._beat is not None:
+            self._beat.cancel()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(WITHDRAW_SECONDS):
+                await Processes(await self.opened.connect()).withdraw("worker", self.owner)
 
 
 def _spare_collections() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -126,6 +129,37 @@ def test_wrong_usage_says_what_to_write(run, command, words):
     done = run(*command)
     assert done.returncode == 2
     assert words in done.stderr
+
+
+@pytest.mark.parametrize("command", [["dead-letters", "retry"], ["held", "reject"]], ids=" ".join)
+def test_whoever_is_not_on_the_list_is_named(run, command):
+    done = run(*command, "anna", "nobody")
+    assert done.returncode == 1
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["anna", "nobody"]
+    assert f"`scimpipe {command[0]} list`" in done.stderr
+
+
+def test_ctrl_c_ends_the_questions_of_init(folder):
+    ours, theirs = os.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "init"],
+        cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    said = b""
+    while b"[database]" not in said:
+        said += os.read(ours, 1000)
+    # Until it waits for the answer.
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+    # Linux: that is the end of a terminal whose other side is closed.
+    with suppress(OSError):
+        while more := os.read(ours, 1000):
+            said += more
+    assert b"report" not in said
+    assert not (folder / "scimpipe.toml").exists()
 
 
 def test_waiting_without_a_worker_is_said_at_once_and_the_user_is_enqueued(run):

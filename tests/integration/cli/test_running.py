@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+import redis
 
 from cli.demo.site import DrupalSite
 from tests.faults.processes import family
@@ -36,24 +38,34 @@ def command(folder: Path, redis_url: str) -> Iterator[subprocess.Popen[bytes]]:
     DrupalSite.create(f"sqlite:///{folder}/site.sqlite").close()
     (folder / "scimpipe.toml").write_text(CONFIG.format(redis=redis_url))
     root = str(Path(__file__).parents[3])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cli.main", "worker", "--lane", "bulk"],
-        cwd=folder,
-        env={**os.environ, "ACME_TOKEN": "token", "PYTHONPATH": root},
-    )
+    with said(folder).open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "worker", "--lane", "bulk"],
+            cwd=folder,
+            env={**os.environ, "ACME_TOKEN": "token", "PYTHONPATH": root},
+            stderr=stderr,
+        )
     try:
         yield process
     finally:
         process.kill()
 
 
+def said(folder: Path) -> Path:
+    return folder / "stderr"
+
+
+def within_half_a_minute(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.1)
+
+
 def child(process: subprocess.Popen[bytes]) -> int:
     """dramatiq's master, once its worker runs."""
-    deadline = time.monotonic() + 30
-    while len(found := family(process.pid)) < 3:
-        assert time.monotonic() < deadline, "it did not start"
-        time.sleep(0.1)
-    return found[1]
+    within_half_a_minute(lambda: len(family(process.pid)) >= 3)
+    return family(process.pid)[1]
 
 
 def test_it_ends_with_the_code_of_a_process_that_ends(tmp_path, redis_url):
@@ -71,3 +83,20 @@ def test_it_ends_its_processes_when_it_is_told_to_end(tmp_path, redis_url, numbe
         assert process.wait(30) == 0
         with pytest.raises(ProcessLookupError):
             os.kill(master, 0)
+
+
+def test_a_worker_that_has_ended_is_no_worker_any_more(tmp_path, redis_url):
+    """Else a person who submits somebody a moment later would wait in vain."""
+    workers = partial(redis.Redis.from_url(redis_url).keys, "scimpipe:process:worker:*")
+    with command(tmp_path, redis_url) as process:
+        within_half_a_minute(lambda: len(workers()) == 1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert workers() == []
+
+
+def test_a_worker_without_redis_says_that_it_is_redis(tmp_path):
+    with command(tmp_path, "redis://127.0.0.1:9") as process:
+        within_half_a_minute(lambda: "RedisUnreachable" in said(tmp_path).read_text())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
