@@ -100,9 +100,8 @@ def _unknown_fields(
         sources.append(("scope", compiled.scope))
     for key, expression in sources:
         for name in sorted(expression.names - names):
-            hint = " ".join(
-                [nearest(name, frozenset(names)), "`scimpipe fields` lists those that we may read"]
-            )
+            near = nearest(name, frozenset(names))
+            hint = f"{near} `scimpipe fields` lists those that we may read".lstrip()
             yield MappingProblem(f"targets.{target}.{key}", f"Drupal shows no user field {name!r}", hint)
 
 
