@@ -148,8 +148,8 @@ def test_killed_parents_take_their_workers_with_them(tmp_path, report, killed):
             os.kill(pid, signal.SIGKILL)
         command.kill()
         command.wait()
-        made.running.until(lambda: _workers(made) == 0, 40)
-        assert not any(_alive(pid) for pid in members)
+        made.running.until(lambda: not any(_alive(pid) for pid in members), 40)
+        assert _workers(made) == 0
 
 
 def _parent(pid: int) -> int:
