@@ -34,15 +34,18 @@ class ScimClient:
     def __init__(self, transport: Transport, writes: Writes) -> None:
         self.transport = transport
         self.writes = writes
+        # Whether /Users is there: a base_url that leads elsewhere on a SCIM server says 404 of everything, in SCIM's words.
+        self._seen = False
 
     async def query(self, condition: str, count: int = MATCHES) -> list[RemoteUser]:
-        """Accounts for a filter. No match is an empty list, also where the target lists nothing, or says 404 in SCIM's words;
-        in others it raises NotThere.
+        """Accounts for a filter. No match is an empty list, also where the target lists nothing, or says 404 in SCIM's words
+        and has shown its /Users before; else 404 raises NotThere.
         """
         answer = await self.transport.request("GET", "/Users", params={"filter": condition, "count": count})
-        if answer.status == 404 and is_scim_error(answer.body):
+        if answer.status == 404 and self._seen and is_scim_error(answer.body):
             return []
         _raise_for(answer)
+        self._seen = True
         if not isinstance(answer.body, Mapping):
             raise UnusableAnswer("the target answered a search with something that is not SCIM")
         return accounts_of(answer)
@@ -95,6 +98,7 @@ class ScimClient:
         try:
             answer = await self.transport.request("GET", "/Users", params={"count": 1})
             _raise_for(answer)
+            self._seen = True
         except (BadRequest, NotThere, NotSupported):
             answer = await self.transport.request("GET", "/ServiceProviderConfig")
             _raise_for(answer)

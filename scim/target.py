@@ -97,7 +97,7 @@ class ScimTarget:
             except (BadRequest, NotSupported):
                 answered = None
             except NotThere:
-                # Nobody, to some; or no target behind what answers.
+                # Nobody, to some; or no target behind what answers, or at this address.
                 await self.probe()
                 answered = []
         if answered is not None:
@@ -145,7 +145,10 @@ class ScimTarget:
         # Whoever ignores filters shows people nobody has asked for.
         if found := [account for account in found if _mentions(account, text)]:
             return found[:limit]
-        return await self._listed(text, limit)
+        if not (found := list(await self._listed(text, limit))):
+            # Nobody; or no target at this address.
+            await self.probe()
+        return found
 
     async def _listed(self, text: str, limit: int) -> Sequence[RemoteUser]:
         """Of the listing. Whoever it shows is there, also where it cannot be shown to be whole."""
