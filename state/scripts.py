@@ -142,12 +142,12 @@ local function settle(owner, user, outcome, delay, late, spent, history, counter
     redis.call('SET', k('result:' .. user), cjson.encode({g = job.g, e = history}), 'EX', ARGV[2])
     redis.call('XADD', k('told'), 'MAXLEN', '~', 1000, '*', 'u', user)
   end
-  local other = redis.call('HGET', k('jobs'), user)
-  local again = other and lane(cjson.decode(other)) or ''
+  local raw_other = redis.call('HGET', k('jobs'), user)
+  local other = raw_other and cjson.decode(raw_other)
+  local again = other and lane(other) or ''
   if other and late > 0 then
-    local waiting = cjson.decode(other)
-    wait_until(waiting, now + late)
-    pending(user, waiting, waiting.n)
+    wait_until(other, now + late)
+    pending(user, other, other.n)
   end
   local finished = ''
   local function count(id)

@@ -17,12 +17,9 @@ from provisioning.errors import (
     Transient,
     Unauthorized,
 )
-from scim.transport import SENT
-from state import ledger
 from state.ledger import BULK, INTERACTIVE
 from tests.support.batches import USERS, World
 from tests.support.valkey import with_redis
-from workers import batch
 from workers.portion import SECONDS
 
 
@@ -178,107 +175,6 @@ def test_an_unreadable_source_plans_nothing_and_costs_no_attempt(world, error):
         assert (await world.source_gate.health()).open is not isinstance(error, SourceIdentityLost)
         world.site.broken = None
         assert await world.attempts() == {1}
-
-    world(body)
-
-
-def test_a_worker_that_is_told_to_stop_hands_back_what_it_has_not_begun(world):
-    async def body(world):
-        await world.submit()
-        world.stopping.set()
-        await world.batch.run(USERS, "interactive")
-        counts = await world.state.ledger.counts()
-        assert (counts.pending, counts.running, counts.failed) == (10, 0, 0)
-        assert world.target.accounts == {}
-        assert await world.attempts() == {1}
-
-    world(body)
-
-
-def test_a_worker_that_is_told_to_stop_hands_back_what_does_not_end(world, monkeypatch):
-    monkeypatch.setattr(batch, "FINISH_SECONDS", 0.2)
-    monkeypatch.setattr(ledger, "LATE_MS", 500)
-
-    async def body(world):
-        others_done = asyncio.Event()
-        create = world.target.create
-
-        async def create_or_hang(resource):
-            SENT.get().append("POST")
-            if resource["userName"] in {"user3", "user4"}:
-                await asyncio.Event().wait()
-            account = await create(resource)
-            if len(world.target.accounts) == 8:
-                others_done.set()
-            return account
-
-        world.target.create = create_or_hang
-        await world.submit()
-        run = asyncio.create_task(world.batch.run(USERS, "interactive"))
-        await others_done.wait()
-        world.stopping.set()
-        await asyncio.wait_for(run, 3)
-        counts = await world.state.ledger.counts()
-        assert (counts.pending, counts.running, counts.failed) == (2, 0, 0)
-        links = await world.state.links.get_many([USERS[3]])
-        assert links[USERS[3]].in_doubt
-        world.target.create = create
-        world.stopping.clear()
-        # What was sent may still be carried out.
-        await world.batch.run(USERS, "interactive")
-        assert len(world.target.accounts) == 8
-        await asyncio.sleep(0.5)
-        await world.batch.run(USERS, "interactive")
-        assert len(world.target.accounts) == 10
-
-    world(body)
-
-
-def test_a_message_that_has_lost_a_user_takes_nothing_from_the_next_one_in_the_same_process(world):
-    """As after half a minute without Redis: meanwhile the user was blocked, and given to another message."""
-
-    async def body(world):
-        began, go_on = asyncio.Event(), asyncio.Event()
-        create = world.target.create
-
-        async def create_slowly(resource):
-            began.set()
-            await go_on.wait()
-            return await create(resource)
-
-        world.target.create = create_slowly
-        await world.state.submit(USERS[:1], Trigger.MANUAL)
-        first = asyncio.create_task(world.batch.run(USERS[:1], INTERACTIVE))
-        await began.wait()
-        await world.client.zadd("scimpipe:{acme}:leases", {USERS[0]: 1})
-        await world.state.submit(USERS[:1], Trigger.MANUAL)
-        await world.state.ledger.sweep(INTERACTIVE)
-        next_began, next_goes_on = world.hold_the_source()
-        second = asyncio.create_task(world.another_batch().run(USERS[:1], INTERACTIVE))
-        await next_began.wait()
-        go_on.set()
-        await first
-        assert (await world.state.ledger.counts()).running == 1
-        next_goes_on.set()
-        await second
-        assert await world.state.ledger.states(USERS[:1]) == {}
-        assert len(world.target.accounts) == 1
-
-    world(body)
-
-
-def test_a_user_over_whom_workers_die_becomes_a_dead_letter(world):
-    async def body(world):
-        await world.submit()
-        for _ in range(3):
-            assert len(await world.state.ledger.claim(USERS[:1], "dead", 0.001)) == 1
-            await asyncio.sleep(0.01)
-            await world.state.ledger.sweep(INTERACTIVE)
-        await world.batch.run(USERS, "interactive")
-        (letter,) = await world.state.ledger.dead_letters()
-        assert letter.user == USERS[0]
-        assert "the worker ended before it was done" in letter.detail
-        assert len(world.target.accounts) == 9
 
     world(body)
 

@@ -203,7 +203,7 @@ def test_when_the_clock_of_redis_is_set_back_while_a_target_is_paused_nobody_wai
 
 
 class Opened:
-    """Of two targets: of what a scheduler works with, only what sweeps need."""
+    """Of what a scheduler works with, only what sweeps need."""
 
     def __init__(self, client: object) -> None:
         self.redis, self.owner, self.reader = client, "here", None

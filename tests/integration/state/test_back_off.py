@@ -11,7 +11,7 @@ import pytest
 from config.settings import Trigger
 from provisioning.model import Job, OutcomeName
 from state import ledger as ledger_module
-from state.ledger import INTERACTIVE
+from state.ledger import INTERACTIVE, Settled
 from tests.support.ledger import LEASE, result
 
 
@@ -96,9 +96,10 @@ async def running(ledger) -> Job:
     return job
 
 
-async def unanswered(ledger, job: Job) -> None:
-    pending = result(job, OutcomeName.PENDING, retry_after_seconds=60.0, unanswered=True)
-    await ledger.settle(job, "w", pending)
+async def unanswered(ledger, job: Job, outcome: OutcomeName = OutcomeName.PENDING) -> Settled:
+    """outcome: FAILED after the last attempt."""
+    ended = result(job, outcome, retry_after_seconds=60.0, unanswered=True)
+    return await ledger.settle(job, "w", ended)
 
 
 async def nobody_has_the_user_before_it_is_over(ledger) -> None:
@@ -118,21 +119,35 @@ async def hurried(ledger):
     assert await ledger.hurry() == {}
 
 
-@pytest.mark.parametrize("shorten", [by_hand, hurried])
-def test_not_even_a_person_comes_before_it_can_be_carried_out_no_more(run, soon, shorten):
+async def from_the_dead_letters(ledger):
+    assert await ledger.retry(["u"]) == {"interactive": ("u",)}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "shorten"),
+    [
+        (OutcomeName.PENDING, by_hand),
+        (OutcomeName.PENDING, hurried),
+        (OutcomeName.FAILED, by_hand),
+        (OutcomeName.FAILED, from_the_dead_letters),
+    ],
+)
+def test_not_even_a_person_comes_before_it_can_be_carried_out_no_more(run, soon, outcome, shorten):
     async def body(ledger, _):
-        await unanswered(ledger, await running(ledger))
+        await unanswered(ledger, await running(ledger), outcome)
         await shorten(ledger)
         await nobody_has_the_user_before_it_is_over(ledger)
 
     run(body)
 
 
-def test_what_a_person_submits_before_a_write_turns_out_to_have_no_answer_waits_as_well(run, soon):
+@pytest.mark.parametrize("outcome", [OutcomeName.PENDING, OutcomeName.FAILED])
+def test_what_a_person_submits_before_a_write_turns_out_to_have_no_answer_waits_as_well(run, soon, outcome):
     async def body(ledger, _):
         job = await running(ledger)
         await ledger.mark_pending(["u"], Trigger.MANUAL)
-        await unanswered(ledger, job)
+        settled = await unanswered(ledger, job, outcome)
+        assert (settled.applied, settled.again) == (True, None)
         await nobody_has_the_user_before_it_is_over(ledger)
 
     run(body)
@@ -143,33 +158,7 @@ def test_a_dead_letter_retried_meanwhile_waits_as_well(run, soon):
         job = await running(ledger)
         await ledger.settle(job, "w", result(job, OutcomeName.FAILED))
         await unanswered(ledger, await running(ledger))
-        assert await ledger.retry(["u"]) == {"interactive": ("u",)}
-        await nobody_has_the_user_before_it_is_over(ledger)
-
-    run(body)
-
-
-async def from_the_dead_letters(ledger):
-    await ledger.retry(["u"])
-
-
-@pytest.mark.parametrize("submit", [by_hand, from_the_dead_letters])
-def test_after_the_last_attempt_whoever_asks_waits_as_well(run, soon, submit):
-    async def body(ledger, _):
-        job = await running(ledger)
-        await ledger.settle(job, "w", result(job, OutcomeName.FAILED, unanswered=True))
-        await submit(ledger)
-        await nobody_has_the_user_before_it_is_over(ledger)
-
-    run(body)
-
-
-def test_after_the_last_attempt_what_was_submitted_meanwhile_waits_as_well(run, soon):
-    async def body(ledger, client):
-        job = await running(ledger)
-        await ledger.mark_pending(["u"], Trigger.MANUAL)
-        settled = await ledger.settle(job, "w", result(job, OutcomeName.FAILED, unanswered=True))
-        assert (settled.applied, settled.again) == (True, None)
+        await from_the_dead_letters(ledger)
         await nobody_has_the_user_before_it_is_over(ledger)
 
     run(body)
@@ -178,7 +167,7 @@ def test_after_the_last_attempt_what_was_submitted_meanwhile_waits_as_well(run, 
 def test_after_the_last_attempt_of_a_user_nobody_asks_for_nothing_is_left_but_the_dead_letter(run, soon):
     async def body(ledger, client):
         job = await running(ledger)
-        await ledger.settle(job, "w", result(job, OutcomeName.FAILED, unanswered=True))
+        await unanswered(ledger, job, OutcomeName.FAILED)
         await asyncio.sleep(0.35)
         assert await ledger.sweep(INTERACTIVE) == ()
         assert not await client.exists(
