@@ -188,11 +188,18 @@ class DrupalSession:
                 finally:
                     await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
-            raise Unreachable(
-                f"Drupal at {urlsplit(self._base).netloc} does not answer ({type(error).__name__}); "
-                "is drupal.base_url right, and the site up?"
-            ) from None
+            raise Unreachable(f"Drupal at {urlsplit(self._base).netloc} {_what_failed(error)}") from None
         return response
+
+
+def _what_failed(error: Exception) -> str:
+    # httpx-aiohttp calls every connection that failed a ConnectTimeout; what aiohttp raised says which it was.
+    cause = error.__cause__ if isinstance(error, httpx.HTTPError) else error
+    if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
+        return "has a certificate that is not trusted; is drupal.base_url right, or drupal.ca_file missing?"
+    if isinstance(cause, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)):
+        return "cannot be reached; is drupal.base_url right, and the network up?"
+    return "does not answer, or not in time; is drupal.base_url right, and the site up?"
 
 
 def _client(ca_file: Path | None) -> aiohttp.ClientSession:

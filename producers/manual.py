@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,13 +43,21 @@ async def _main(target: str, users: Sequence[str], config: Path | None) -> int:
     return 0
 
 
+def _uuid(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a uuid; `scimpipe provision` takes names, uids and e-mail addresses as well"
+        )
+    return text
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes as DESIGN 5.2: 0 enqueued, 2 wrong usage or config, 3 Redis cannot be reached."""
     parser = argparse.ArgumentParser(
         prog="python -m producers.manual", description="Enqueue users for provisioning."
     )
     parser.add_argument("target")
-    parser.add_argument("user", nargs="+", help="uuid of a Drupal user")
+    parser.add_argument("user", nargs="+", type=_uuid, help="uuid of a Drupal user")
     parser.add_argument("--config", type=Path)
     given = parser.parse_args(arguments)
     configure(sys.stderr)

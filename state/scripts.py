@@ -231,15 +231,15 @@ return out
 AGAIN = (
     COMMON
     + """
-local list = ARGV[1]
+local entries = ARGV[1]
 local out = {}
 for i = 2, #ARGV do
   local user = ARGV[i]
-  local raw = redis.call('HGET', k(list), user)
+  local raw = redis.call('HGET', k(entries), user)
   if raw then
     local entry = cjson.decode(raw)
     local job = {g = redis.call('INCR', k('generation')), p = entry.p, a = 1, n = now}
-    if list == 'held' then
+    if entries == 'held' then
       job.ok = {o = entry.operation, id = entry.scim_id, c = entry.changes}
       redis.call('HDEL', k('held'), user)
     end

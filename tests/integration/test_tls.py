@@ -177,7 +177,7 @@ def test_drupal_is_verified_as_well(certificates, tmp_path):
             (f"https://localhost:{port}", None),
             (f"https://127.0.0.1:{port}", certificates / "ca.pem"),
         ):
-            with pytest.raises(SourceUnreadable):
+            with pytest.raises(SourceUnreadable, match="certificate that is not trusted"):
                 verify(url, file)
         assert len(site.requests) == asked, "nothing was sent to a server that could not show who it is"
 

@@ -177,17 +177,29 @@ def test_no_wait_enqueues_and_pause_and_resume_show_in_the_status(run):
     assert json.loads(run("resume", "acme", "--json").stdout)["health"] == "ok"
 
 
-def test_the_script_that_enqueues(run, folder, redis_url):
-    uuid = json.loads(run("users", "anna", "--json").stdout)[0]["user"]
-    done = subprocess.run(
-        [sys.executable, "-m", "producers.manual", "acme", uuid],
+def enqueue(folder, *users):
+    return subprocess.run(
+        [sys.executable, "-m", "producers.manual", "acme", *users],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         capture_output=True,
         text=True,
     )
+
+
+def test_the_script_that_enqueues(run, folder, redis_url):
+    uuid = json.loads(run("users", "anna", "--json").stdout)[0]["user"]
+    done = enqueue(folder, uuid)
     assert (done.returncode, done.stdout.strip()) == (0, uuid)
     assert json.loads(run("status", "--json").stdout)["targets"]["acme"]["pending"] == 1
+
+
+def test_a_name_is_not_enqueued_as_if_it_were_a_uuid(run, folder, redis_url):
+    uuid = json.loads(run("users", "anna", "--json").stdout)[0]["user"]
+    done = enqueue(folder, uuid, "anna")
+    assert done.returncode == 2
+    assert "'anna' is not a uuid; `scimpipe provision` takes names" in done.stderr
+    assert json.loads(run("status", "--json").stdout)["targets"]["acme"]["pending"] == 0
 
 
 def test_init_writes_a_file_that_check_can_read_and_never_over_another(tmp_path):
