@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from config.settings import SWITCHABLE, OperationName
 from provisioning import operations as op
 from provisioning.diff import not_kept
-from provisioning.errors import Conflict, Permanent, Transient
+from provisioning.errors import AmbiguousWrite, Conflict, Permanent, Transient
 from provisioning.linking import Linking, taken
 from provisioning.mapping import new_resource
 from provisioning.model import (
@@ -29,6 +28,8 @@ from provisioning.reporting import Reporter
 WAIT_SECONDS = 5.0
 # Later ones come long enough after the request whose answer was lost (provisioning.retry).
 UNSURE_ATTEMPTS = 2
+# After these a leaver's account is deactivated without the name that the user has now.
+NAMED_ATTEMPTS = 2
 
 
 class LeaseLostError(Exception):
@@ -183,13 +184,20 @@ class Applying:
         return self.reporter.report(name, OutcomeName.DONE, scim_id=operation.scim_id, changes=changes.names)
 
     async def _deactivate(self, operation: op.Deactivate) -> Changes:
-        """What was sent. A name that is refused keeps nobody's account active: it is sent again without."""
+        """What was sent. A name that is refused, or that the target does not answer to, keeps nobody's account active: it is sent
+        again without. Not at once after a request without an answer, which may be carried out later.
+        """
         bare = Changes({"active": False})
-        if operation.names and OperationName.UPDATE in self.reporter.allowed():
-            named = Changes({**bare.set, **operation.names.set}, added=operation.names.added)
-            with suppress(Conflict, Permanent, Transient):
+        named = Changes({**bare.set, **operation.names.set}, added=operation.names.added)
+        allowed = OperationName.UPDATE in self.reporter.allowed()
+        if operation.names and allowed and self.job.attempt <= NAMED_ATTEMPTS:
+            try:
                 await self._send_deactivation(operation, named)
                 return named
+            except AmbiguousWrite:
+                raise
+            except (Conflict, Permanent, Transient):
+                pass
         await self._send_deactivation(operation, bare, unfinished=bool(operation.names))
         return bare
 

@@ -56,21 +56,19 @@ class Linking:
 
     async def remember(self, scim_id: str, version: str | None, *, active: bool) -> None:
         """The account is as it should be."""
-        await self._put(
-            Link(scim_id, version, self._source.fingerprint, self._digests(active=active), active)
-        )
+        await self._put(Link(scim_id, version, self._source.fingerprint, self._digests(), active))
 
     async def remember_part(self, scim_id: str, version: str | None, kept: Sequence[str]) -> None:
         """As it should be but for `kept`: attributes that stay on the account though the user has no value any more."""
         before = self.link.digests if self.link else {}
         left = {path: before[path] for path in kept if path in before}
-        await self._put(Link(scim_id, version, "", {**self._digests(active=True), **left}, active=True))
+        await self._put(Link(scim_id, version, "", {**self._digests(), **left}, active=True))
 
     async def remember_left(
         self, scim_id: str, version: str | None, sent: Mapping[str, JsonValue], *, unfinished: bool = False
     ) -> None:
         """Of a leaver's account, deactivated. unfinished: more differs than was sent, so the next full sync has to look."""
-        left = self._digests(active=False)
+        left = self._digests()
         # Where nothing is known of the account, knowing a part would pass for knowing it all.
         now = {**left, **{path: digest(value, self._key) for path, value in sent.items()}} if left else {}
         fingerprint = "" if unfinished else self._source.fingerprint
@@ -78,8 +76,9 @@ class Linking:
 
     async def remember_made(self, account: RemoteUser) -> bool:
         """Of an account just made. False, and nothing written, when it cannot be this user's."""
-        digests_now = self._digests(active=account.active)
-        link = Link(account.scim_id, account.version, self._source.fingerprint, digests_now, account.active)
+        link = Link(
+            account.scim_id, account.version, self._source.fingerprint, self._digests(), account.active
+        )
         return await self._links.put(self.user, link)
 
     async def remember_absence(self) -> None:
@@ -107,15 +106,13 @@ class Linking:
         owner = await self._links.owner(link.scim_id) if link.has_account else None
         return _moved() if owner in {None, self.user} else taken(link.scim_id)
 
-    def _digests(self, *, active: bool) -> Mapping[str, str]:
-        """Digests of what the account holds now: all that is mapped for a user in scope; for one who left, what
-        was sent before, with active as it is. Empty when that is not known: the account is read before its next
-        update.
+    def _digests(self) -> Mapping[str, str]:
+        """Digests of what was sent: all that is mapped for a user in scope; for one who left, what was sent before. Empty when that
+        is not known: the account is read before its next update.
         """
         if self._source.presence is Presence.ACTIVE and self._source.desired is not None:
             return digests(self._source.desired, self._key)
-        before = self.link.digests if self.link else {}
-        return {**before, "active": digest(active, self._key)} if before else {}
+        return self.link.digests if self.link else {}
 
 
 def _moved() -> Transient:

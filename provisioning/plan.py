@@ -195,11 +195,24 @@ def _unqualified(
         return Nothing("no account, and none is due", unsure=link is not None and link.in_doubt)
     if len(ours) > 1:
         return Refuse(f"{len(ours)} accounts on the target carry this user's externalId; remove all but one")
-    return _leave(source, None, ours[0], policy)
+    if not policy.external_id_is_uuid and not _has_name_of(source, ours[0]):
+        return Refuse(
+            f"account {ours[0].scim_id} has this user's externalId but another userName; if it is this user's, rename it there, "
+            "else give one of the two users another externalId"
+        )
+    return _leave(source, link, ours[0], policy)
+
+
+def _has_name_of(source: Source, account: RemoteUser) -> bool:
+    """Two users may have the same externalId where it is not the uuid, and one of them may be active; no two have a userName."""
+    desired = source.desired
+    assert desired is not None, "without one nothing is claimed by an externalId that is not the uuid"
+    wanted = desired.attributes.get("userName", desired.on_create.get("userName"))
+    return str(account.resource.get("userName")).casefold() == str(wanted).casefold()
 
 
 def _leave(source: Source, link: Link | None, account: RemoteUser | None, policy: Policy) -> Decision:
-    """account: as read now, or as found by matching when there is no link."""
+    """account: as read now, or as found by matching when none is linked."""
     known = account or link
     assert known is not None, "only an account that is there is left"
     leaver = policy.leaver(source.presence)
@@ -219,12 +232,13 @@ def _leave(source: Source, link: Link | None, account: RemoteUser | None, policy
 
 
 def _inactive(link: Link | None, account: RemoteUser | None, policy: Policy) -> bool:
-    """Unseen, only a deactivation of ours is believed: what its target made inactive, as until an invitation is accepted, may
-    be active by now.
+    """Only a deactivation of ours is believed: what its target made inactive, as until an invitation is accepted, may be active
+    by tomorrow. Of an account of which nothing is known what is seen is.
     """
-    if account is not None:
-        return not account.active
-    return link is not None and not link.active and link.digests.get("active") == digest(False, policy.key)
+    if link is None or not link.digests:
+        return account is not None and not account.active
+    ours = link.digests.get("active") == digest(False, policy.key)
+    return ours and not (account or link).active
 
 
 def _changed_names(source: Source, link: Link | None, account: RemoteUser | None, policy: Policy) -> Changes:
@@ -255,7 +269,13 @@ def _changes(desired: Desired, link: Link | None, account: RemoteUser | None, po
         assert link is not None, "without an account there is a link"
         return changes_since(link, desired, policy.mapped, policy.key)
     sent = dict(link.digests) if link is not None else {}
+    # What the target does not keep as sent would be sent each time; but not what was never sent, or never answered.
+    settled = {
+        path
+        for path in policy.rewritten & sent.keys()
+        if sent[path] == digest(desired.attributes.get(path), policy.key)
+    }
     if account.external_id is not None and account.external_id == desired.external_id:
         # It says that it is ours, so what is mapped is ours too, though we may have forgotten having set it.
         sent |= dict.fromkeys(sorted(policy.mapped - sent.keys()), DOUBT)
-    return changes_from(account.resource, desired, policy.mapped - policy.rewritten, sent)
+    return changes_from(account.resource, desired, policy.mapped - settled, sent)

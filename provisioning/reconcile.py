@@ -154,9 +154,12 @@ class _Attempt:
                 raise Permanent(surprise.detail, **_told(surprise))
 
     async def _failure(self, decision: op.Decision, error: ProvisioningError) -> Result:
-        # 403 may mean this user, or everybody: one cheap request tells (it raises Outage then).
+        # 403 may mean this user, or everybody: one cheap request tells (it raises Outage then), if it is answered.
         if error.status_code == 403:
-            await self.ports.target.probe()
+            try:
+                await self.ports.target.probe()
+            except Transient:
+                error = Transient(error.detail, **_told(error))
         return self.reporter.failure(op.name_of(decision), error)
 
     async def _look_harder(self, policy: Policy, conflict: Conflict) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ class Load:
         """The same for everybody."""
         for each in self.waiting:
             # One error raised in many tasks would gather the tracebacks of them all.
-            each.settle(type(outcome)(str(outcome)) if isinstance(outcome, ScimError) else outcome)
+            each.settle(copy.copy(outcome) if isinstance(outcome, ScimError) else outcome)
 
     def cancel(self) -> None:
         for each in self.waiting:

@@ -86,6 +86,10 @@ class StatusError(ScimError):
         meaning = f": {SCIM_TYPES[scim_type]} ({scim_type})" if scim_type else ""
         super().__init__(f"the target answered {status}{meaning}")
 
+    def __reduce__(self) -> tuple[type[StatusError], tuple[int, str | None, float | None]]:
+        # For copy.copy, which would take the text for the status.
+        return type(self), (self.status, self.scim_type, self.retry_after_seconds)
+
 
 class BadRequest(StatusError):
     pass

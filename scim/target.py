@@ -13,7 +13,7 @@ import httpx
 
 from config.settings import TargetSettings
 from provisioning.diff import merge
-from provisioning.errors import Missing, Outage, Permanent
+from provisioning.errors import Missing, Outage, Permanent, Transient
 from provisioning.inflate import ACCEPTED
 from provisioning.model import Changes, Desired, RemotePage, RemoteUser
 from provisioning.schema import UserSchemas
@@ -123,9 +123,14 @@ class ScimTarget:
             return await self._client.get(scim_id)
 
     async def listing(self) -> AsyncIterator[RemotePage]:
+        anybody = False
         with Consequences():
             async for page in await self._pages():
+                anybody = anybody or bool(page)
                 yield page
+        if not anybody:
+            # Nobody; or no target behind what answers, or at this address.
+            await self.probe()
 
     async def _pages(self) -> AsyncIterator[RemotePage]:
         features = await self.features()
@@ -171,9 +176,9 @@ class ScimTarget:
             try:
                 return await self._client.create(resource)
             except NotThere as error:
-                raise Outage(
-                    "base_url has no /Users: is it the SCIM base URL?", status_code=error.status
-                ) from None
+                # No target at this address (raises Outage then), or something that this user refers to.
+                await self.probe()
+                raise Transient(str(error), status_code=error.status) from None
 
     async def update(
         self, scim_id: str, changes: Changes, desired: Desired | None, version: str | None

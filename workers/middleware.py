@@ -19,7 +19,7 @@ from workers.runtime import Runtime
 
 COLLECT_AFTER = 20_000
 # Where Redis does not answer, the announcement ends by itself.
-WITHDRAW_SECONDS = 1.0
+WITHDRAW_SECONDS = 3.0
 
 
 class EventLoop(AsyncIO):

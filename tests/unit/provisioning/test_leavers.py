@@ -4,28 +4,83 @@ from __future__ import annotations
 
 import pytest
 
-from config.settings import MappedValue, OperationName
+from config.settings import LeaverSettings, MappedValue, OperationName
 from provisioning.errors import Missing, Outage
 from provisioning.model import OutcomeName
+from tests.support.fakes import lost_answer
 from tests.support.reconciling import ANNA, BERT, World
+
+BY_NUMBER = {
+    "userName": MappedValue(value="name"),
+    "externalId": MappedValue(value="timezone"),
+    "active": MappedValue(value="status"),
+}
 
 
 @pytest.mark.parametrize("values", [{"status": False}, {"roles": ["other"]}], ids=["blocked", "out of scope"])
 def test_another_users_account_with_the_same_external_id_is_left_alone(values):
     """One person with two Drupal users, matched by an employee number."""
-    world = World(
-        mapping={
-            "userName": MappedValue(value="name"),
-            "externalId": MappedValue(value="timezone"),
-            "active": MappedValue(value="status"),
-        }
-    )
+    world = World(mapping=BY_NUMBER)
     world.site.add(ANNA, name="anna", timezone="employee 7")
     world.site.add(BERT, name="anna.old", timezone="employee 7", **values)
     world.run(ANNA)
     assert world.run(BERT).outcome is OutcomeName.UNCHANGED
     assert [account["active"] for account in world.target.accounts.values()] == [True]
     assert world.links.links[ANNA].scim_id in world.target.accounts
+    assert world.run(ANNA).outcome is OutcomeName.UNCHANGED
+
+
+def test_another_users_account_with_the_same_external_id_is_left_alone_though_nobody_is_linked_to_it():
+    """On the first sync over accounts that are there, or after Redis was emptied, the blocked one may come first."""
+    world = World(mapping=BY_NUMBER)
+    world.site.add(ANNA, name="anna", timezone="employee 7")
+    world.site.add(BERT, name="anna.old", timezone="employee 7", status=False)
+    scim_id = world.target.has(userName="Anna", externalId="employee 7")
+    result = world.run(BERT)
+    assert result.outcome is OutcomeName.FAILED
+    assert "another userName" in result.detail
+    assert world.run(ANNA).outcome is OutcomeName.DONE
+    assert (world.links.links[ANNA].scim_id, world.target.accounts[scim_id]["active"]) == (scim_id, True)
+    world.site.edit(ANNA, status=False)
+    world.links.links.clear()
+    assert world.run(ANNA).operation is OperationName.DEACTIVATE
+
+
+INVITED = ("an update is lost", "somebody touched it", "the create is lost", "kept while out of scope")
+
+
+@pytest.mark.parametrize("how", INVITED)
+def test_what_its_target_made_inactive_is_deactivated_all_the_same(how):
+    """An account is inactive until its invitation is accepted, which may be after its user has left."""
+    world = World(leavers=LeaverSettings(out_of_scope="keep"))
+    world.site.add(ANNA, name="anna", mail="anna@example.test")
+    create = world.target.create
+    world.target.create = lambda resource: create({**resource, "active": False})
+    lost = iter([lost_answer()])
+    if how == "the create is lost":
+        world.target.after = lambda verb: next(lost, None)
+    world.run(ANNA)
+    (scim_id,) = world.target.accounts
+    if how == "an update is lost":
+        world.target.before = lambda verb: next(lost, None) if verb == "update" else None
+        world.site.edit(ANNA, mail="other@example.test")
+        assert world.run(ANNA).outcome is OutcomeName.PENDING
+    elif how == "somebody touched it":
+        world.target.touch(scim_id, title="somebody else's")
+    elif how == "kept while out of scope":
+        world.site.edit(ANNA, roles=["other"])
+        assert world.run(ANNA).outcome is OutcomeName.UNCHANGED
+    sent = []
+    update = world.target.update
+
+    async def noted(*request):
+        sent.append(dict(request[1].set))
+        return await update(*request)
+
+    world.target.update = noted
+    world.site.edit(ANNA, status=False)
+    assert world.run(ANNA, attempt=2).operation is OperationName.DEACTIVATE
+    assert sent[-1]["active"] is False
     assert world.run(ANNA).outcome is OutcomeName.UNCHANGED
 
 

@@ -187,11 +187,18 @@ def test_an_unlinked_leaver_whose_account_carries_the_external_id_is_treated_by_
 
 
 @pytest.mark.parametrize("presence", LEAVING)
-def test_only_a_deactivation_of_ours_is_believed_unseen(presence):
-    """An account that its target made inactive, until its invitation was accepted, is active by now."""
+def test_only_a_deactivation_of_ours_is_believed(presence):
+    """An account that its target made inactive, until its invitation is accepted, is active by tomorrow."""
     invited = Link("id-1", None, "f", digests(DESIRED, KEY), active=False)
+    inactive = [candidate(active=False)]
     assert isinstance(plan(source(presence), invited, None, policy()), op.Deactivate)
-    assert isinstance(plan(source(presence), invited, [candidate(active=False)], policy()), op.Nothing)
+    assert isinstance(plan(source(presence), invited, inactive, policy()), op.Deactivate)
+    ours = invited._replace(digests={**invited.digests, "active": digest(False, KEY)})
+    assert isinstance(plan(source(presence), ours, inactive, policy()), op.Nothing)
+    assert isinstance(plan(source(presence), ours, [candidate(active=True)], policy()), op.Deactivate)
+    assert isinstance(plan(source(presence), invited._replace(digests={}), inactive, policy()), op.Nothing), (
+        "nothing is known of it"
+    )
 
 
 def test_an_unlinked_leaver_whose_account_is_inactive_already_is_only_linked():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from config.settings import (
@@ -15,6 +17,7 @@ from provisioning.errors import Outage, Permanent, Throttled, Transient, Unautho
 from provisioning.model import OutcomeName, Removal
 from tests.support.fakes import (
     down,
+    lost_answer,
 )
 from tests.support.reconciling import ANNA, MAIL, World
 
@@ -232,10 +235,46 @@ def test_a_lost_lease_stops_before_the_write(world):
 def test_attributes_the_target_does_not_keep_are_named_and_not_fought_over(world):
     world.target.drops = frozenset({"displayName"})
     assert "displayName" in world.run(ANNA).detail
-    world.links.links.clear()
     world.target.requests.clear()
-    assert world.run(ANNA).operation is OperationName.LINK
+    for _ in range(2):
+        world.target.touch(world.links.links[ANNA].scim_id, title="somebody else's")
+        world.links.links[ANNA] = world.links.links[ANNA].doubting(["userName"])
+        assert world.run(ANNA).outcome is OutcomeName.UNCHANGED
     assert world.target.writes == []
+    # Of an account of which nothing is known it is sent once.
+    world.links.links.clear()
+    assert [world.run(ANNA).operation for _ in range(2)] == [OperationName.UPDATE, OperationName.NONE]
+
+
+@pytest.mark.parametrize("how", ["lost", "412"])
+def test_what_the_target_does_not_keep_as_sent_is_sent_again_where_it_did_not_get_there(world, how):
+    """It was learned from others that the target lower-cases, say; this one's new name is to get there all the same."""
+    scim_id = world.run(ANNA).scim_id
+    asyncio.run(world.rewritten.add(["userName"]))
+    world.site.edit(ANNA, name="anna.new")
+    if how == "412":
+        world.target.touch(scim_id, title="somebody else's")
+    else:
+        lost = iter([lost_answer()])
+        world.target.before = lambda verb: next(lost, None) if verb == "update" else None
+        assert world.run(ANNA).outcome is OutcomeName.PENDING
+    assert world.run(ANNA, attempt=2).outcome is OutcomeName.DONE
+    assert world.accounts().keys() == {"anna.new"}
+    assert world.run(ANNA).outcome is OutcomeName.UNCHANGED
+
+
+def test_a_403_is_told_also_where_the_target_cannot_be_asked_who_is_meant(world):
+    errors = {
+        "create": Permanent("the target answered 403", status_code=403),
+        "probe": Transient("no whole answer came from the target in time"),
+    }
+    world.target.before = errors.get
+    result = world.run(ANNA)
+    assert (result.outcome, result.status_code, result.detail) == (
+        OutcomeName.PENDING,
+        403,
+        "the target answered 403",
+    )
 
 
 def test_a_mapping_that_fails_on_one_user_is_told_without_a_value():

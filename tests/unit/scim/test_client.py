@@ -15,7 +15,7 @@ from provisioning.errors import (
     Unauthorized,
 )
 from provisioning.model import Changes, Desired
-from scim.quirks import QuirksInMemory, put_path
+from scim.quirks import QuirksInMemory, put_path, unfiltered
 from tests.support.opened_target import with_target
 from tests.support.scripted_target import Answer, Request, ScriptedTarget
 
@@ -234,6 +234,36 @@ def test_who_says_of_everything_that_it_is_not_there_has_not_deleted_anybody(sta
             await target.delete("a")
 
     run(Answer(status), body)
+
+
+def test_404_to_a_create_is_about_its_user_where_the_target_is_there():
+    """As of a manager who is not found. For ever "the target is away", the user would be pending for ever."""
+
+    async def body(target):
+        with pytest.raises(Transient) as raised:
+            await target.create({"userName": "anna"})
+        return raised.value
+
+    error, _ = run(lambda request: Answer(404) if request.method == "POST" else EMPTY, body)
+    assert (type(error), error.status_code) == (Transient, 404)
+
+
+def test_404_to_a_create_and_to_all_else_is_a_target_that_is_not_there():
+    async def body(target):
+        with pytest.raises(Outage, match="is base_url the SCIM base URL"):
+            await target.create({"userName": "anna"})
+
+    run(Answer(404), body)
+
+
+def test_404_to_a_listing_is_not_believed_without_a_probe():
+    """Where the filter is known to be of no use, a leaver would have no account, for good."""
+
+    async def body(target):
+        with pytest.raises(Outage):
+            await target.find("externalId", "x")
+
+    run(Answer(404, "<html>"), body, quirks=QuirksInMemory({unfiltered("externalId")}))
 
 
 # -- searching -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from provisioning.errors import Permanent, Throttled, Transient, Unauthorized
+from provisioning.errors import Outage, Permanent, Throttled, Transient, Unauthorized
 from tests.support.opened_target import with_target
 from tests.support.scripted_target import Answer, Request, ScriptedTarget
 
@@ -135,7 +135,12 @@ def test_a_page_that_fails_is_never_the_end(failure, error, start):
     ids=["nothing", "no Resources", "empty", "null", "404"],
 )
 def test_nobody_at_all_is_an_empty_listing(answer):
-    assert ids(lambda _: answer) == []
+    assert ids(lambda request: answer if "startIndex" in request.query else page([], 0)) == []
+
+
+def test_404_of_whatever_is_asked_is_no_listing():
+    """As of a proxy whose target is away: a leaver would have no account, for good."""
+    refused(lambda _: Answer(404, "<html>"), Outage, "404")
 
 
 def test_what_is_not_an_account_is_passed_over_and_missed_in_the_total():

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from provisioning.applying import LeaseLostError
+from provisioning.errors import Throttled
+from scim.errors import TooManyRequests
 from scim.transport import LEASE, SENT, counted
 from tests.support.bulk_target import BulkTarget, too_large
-from tests.support.bulk_writes import create_all, kinds, names, run
+from tests.support.bulk_writes import create_all, kinds, names, run, writes
 from tests.support.fakes import HeldLease
 from tests.support.scripted_target import Answer
 
@@ -42,6 +44,35 @@ async def known(target: Any, turnstile: Turnstile) -> None:
     await target.features()
     turnstile.open.clear()
     turnstile.wanted.clear()
+
+
+class Closed(Turnstile):
+    """The target has asked everybody to wait for an hour."""
+
+    closed = False
+
+    @asynccontextmanager
+    async def slot(self, kind):
+        async with super().slot(kind):
+            if self.closed:
+                raise TooManyRequests(429, retry_after_seconds=3600.0)
+            yield self
+
+
+def test_everybody_is_told_how_long_the_target_has_to_be_left_alone():
+    turnstile = Closed()
+
+    async def body(target):
+        await known(target, turnstile)
+        turnstile.closed = True
+        turnstile.open.set()
+        return await create_all(target, names(5))
+
+    results, server = run(BulkTarget(), body, limiter=turnstile)
+    assert {(type(each), str(each), each.status_code, each.retry_after_seconds) for each in results} == {
+        (Throttled, "the target answered 429", 429, 3600.0)
+    }
+    assert writes(server) == {}
 
 
 @pytest.mark.parametrize("turn_first", [False, True])
