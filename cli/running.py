@@ -120,8 +120,9 @@ async def _once(session: Session, timeout: float) -> int:
     import asyncio
 
     from cli.session import opened
-    from cli.syncs import show_sync, sync_one
+    from cli.syncs import show_sync, sync_one, syncable
 
+    names = syncable(session)
     async with (
         opened(session) as all_of_it,
         processes(session.settings.path, map(worker_command, LANES)) as running,
@@ -129,8 +130,7 @@ async def _once(session: Session, timeout: float) -> int:
         await workers_ready(all_of_it, running)
         sweeping = asyncio.create_task(_sweep(all_of_it))
         results = [
-            await sync_one(session, all_of_it, name, timeout, verify=False, wait=True)
-            for name in session.settings.targets
+            await sync_one(session, all_of_it, name, timeout, verify=False, wait=True) for name in names
         ]
         drained = await _drain(all_of_it, timeout)
         sweeping.cancel()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any
 
 import typer
@@ -45,8 +45,8 @@ def sync(
     session = Session(config, as_json=as_json)
 
     async def body() -> int:
-        names = session.targets(target)
         async with opened(session) as all_of_it:
+            names = session.targets(target) if dry_run else syncable(session, target)
             runs = [
                 await _dry_run(all_of_it, name)
                 if dry_run
@@ -62,6 +62,21 @@ def sync(
     session.run(body)
 
 
+def syncable(session: Session, target: str | None = None) -> Sequence[str]:
+    """The target, or all whose scheduled trigger is on. Raises CommandError where that is none."""
+    from config.settings import Trigger
+
+    names = session.targets(target)
+    off = [name for name in names if session.settings.targets[name].trigger(Trigger.SCHEDULED) is None]
+    if len(off) == len(names):
+        raise CommandError(
+            f"the scheduled trigger of {off[0]} is off; add [targets.{off[0]}.scheduled] with operations"
+        )
+    for name in off:
+        session.output.note(f"{name}: its scheduled trigger is off, so it is left out")
+    return [name for name in names if name not in off]
+
+
 async def sync_one(
     session: Session, all_of_it: Any, name: str, timeout: float, *, verify: bool, wait: bool
 ) -> tuple[dict[str, Any], int]:
@@ -71,10 +86,6 @@ async def sync_one(
     from state.processes import Processes
 
     settings, state = session.settings.targets[name], all_of_it.state(name)
-    if settings.trigger(Trigger.SCHEDULED) is None:
-        raise CommandError(
-            f"the scheduled trigger of {name} is off; add [targets.{name}.scheduled] with operations"
-        )
     if wait and await Processes(all_of_it.redis).count("worker") == 0:
         raise CommandError(
             "no worker is running, so a full sync would wait in vain; start one with `scimpipe worker`, "
@@ -107,8 +118,8 @@ async def sync_one(
         session.output.note(f"{name}: a full sync is under way already ({run_id}); this is about that one")
     else:
         async with _progress(session, state, run_id):
-            await sync_of_target.scan(run_id, kind)
-    code = await _wait(session, state, run_id, timeout) if wait else DONE
+            await _scan(sync_of_target, run_id, kind)
+    code = await _wait(session, sync_of_target, run_id, timeout) if wait else DONE
     run = await state.runs.get(run_id)
     if run is None:
         raise CommandError(
@@ -120,9 +131,20 @@ async def sync_one(
     return document, code
 
 
-async def _wait(session: Session, state: Any, run_id: str, timeout: float) -> int:
+async def _scan(sync_of_target: Any, run_id: str, kind: str) -> None:
+    from state.runs import ScannerLostError
+
+    # Where another process has taken it over it is that one's.
+    with suppress(ScannerLostError):
+        await sync_of_target.scan(run_id, kind)
+
+
+async def _wait(session: Session, sync_of_target: Any, run_id: str, timeout: float) -> int:
     import asyncio
 
+    from config.settings import Trigger
+
+    state = sync_of_target.state
     deadline = time.monotonic() + timeout
     async with _progress(session, state, run_id):
         while True:
@@ -140,6 +162,11 @@ async def _wait(session: Session, state: Any, run_id: str, timeout: float) -> in
                     f"not finished in the time given; it goes on by itself: `scimpipe status {state.target}`"
                 )
                 return NOT_FINISHED
+            if not run.scanned_all:
+                # Whoever began it may have been killed.
+                again, kind = await sync_of_target.start(Trigger.MANUAL.value)
+                if kind != "busy":
+                    await _scan(sync_of_target, again, kind)
             await asyncio.sleep(POLL_SECONDS)
 
 

@@ -54,6 +54,8 @@ class Secret(Frozen):
             value = self.file.expanduser().read_text(encoding="utf-8").strip()
         except OSError as error:
             raise SecretUnavailableError(f"file {self.file} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise SecretUnavailableError(f"file {self.file} is not UTF-8 text") from None
         if not value:
             raise SecretUnavailableError(f"file {self.file} is empty")
         return value

@@ -147,8 +147,13 @@ class JsonApiReader:
             if text.isdigit():
                 queries.append(_condition("u", UID, "=", text))
             if not _UUID.fullmatch(text):
-                contains = (("name", "CONTAINS"), ("mail", "CONTAINS")) if text else ()
-                queries += [_condition("s", name, operator, text) for name, operator in contains]
+                # Whoever is meant may come after many others whose names contain it.
+                operators = ("=", "CONTAINS") if text else ()
+                queries += [
+                    _condition("s", name, operator, text)
+                    for operator in operators
+                    for name in ("name", "mail")
+                ]
             else:
                 queries.append(_condition("i", "id", "=", text.lower()))
             found: dict[str, SourceUser] = {}

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from drupal.errors import NotPermitted, Unintelligible
+from drupal.errors import NotPermitted, Unintelligible, UnknownField
 from provisioning.model import FieldInfo, SourceUser, UserRef
 
 UID, STATUS = "drupal_internal__uid", "status"
@@ -71,7 +71,7 @@ def refuse_incomplete(document: Mapping[str, Any]) -> None:
 
 @_of_rows
 def user_of(row: Mapping[str, Any], fields: Sequence[str]) -> SourceUser:
-    """A user. fields: names of the site's own fields, all of which are in `values`."""
+    """A user. fields: names of the site's own fields, all of which are in `values`. Raises UnknownField where one is not shown."""
     attributes, relations = row["attributes"], row.get("relationships") or {}
     uid = int(attributes[UID])
     values: dict[str, Any] = {
@@ -90,7 +90,11 @@ def user_of(row: Mapping[str, Any], fields: Sequence[str]) -> SourceUser:
         elif name in relations:
             values[name] = _related(relations[name])
         else:
-            values[name] = None
+            # Of an empty field Drupal shows null, or no elements.
+            raise UnknownField(
+                f"Drupal does not show the user field {name}: renamed, deleted, or not for this account to see; "
+                "`scimpipe fields` lists what it shows"
+            )
     return SourceUser(uid, str(row["id"]), values)
 
 

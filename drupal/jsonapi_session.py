@@ -75,8 +75,8 @@ class DrupalSession:
         """The id of the account we are. Raises DrupalError."""
         await self._sign_in()
         me = await self._me()
-        if me is None and self._headers and not self._settings.client_id:
-            # A session may simply have ended: one new sign-in, and no more.
+        if me is None and self._headers:
+            # A session may simply have ended, or a token have been revoked: one new sign-in, and no more.
             self._signed_in = False
             await self._sign_in()
             me = await self._me()
@@ -105,7 +105,10 @@ class DrupalSession:
         return True
 
     async def _me(self) -> str | None:
-        document = document_of(await self._send("GET", "/jsonapi"))
+        response = await self._send("GET", "/jsonapi")
+        if response.status_code == 401 and self._settings.client_id:
+            return None  # a token that ended before its time
+        document = document_of(response)
         try:
             return str(document["meta"]["links"]["me"]["meta"]["id"])
         except (KeyError, TypeError):

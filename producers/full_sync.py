@@ -9,9 +9,13 @@ for updates that would take an attribute away.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from config.settings import Trigger
 from producers.attendance import Attendance
@@ -21,7 +25,7 @@ from provisioning.expressions import EvaluationError
 from provisioning.mapping import CompiledTarget
 from provisioning.model import Link, Presence, SourceUser
 from provisioning.ports import SourceReader
-from state.runs import Run
+from state.runs import SCANNER_SECONDS, Run
 from state.target_state import TargetState
 
 Progress = Callable[[Run], Awaitable[None]]
@@ -51,6 +55,7 @@ class FullSync:
         cursor = run.cursor if run else 0
         event = "sync_resumed" if kind == "resume" else "sync_started"
         self.log.info(event, target=self.state.target, run_id=run_id, cursor=cursor)
+        keeping = asyncio.create_task(self._keep_scanning())
         try:
             await self.reader.verify()
             found = await self._nothing_found(cursor)
@@ -69,7 +74,16 @@ class FullSync:
         except BaseException:
             await self.state.runs.stop_scanning(self.owner)
             raise
+        finally:
+            keeping.cancel()
         await self._log_if_finished(run_id)
+
+    async def _keep_scanning(self) -> None:
+        """A page of JSON:API, or asking for hundreds who are gone, one by one, may take longer than the scanner is waited for."""
+        while True:
+            await asyncio.sleep(SCANNER_SECONDS / 3)
+            with contextlib.suppress(RedisError):
+                await self.state.runs.keep_scanning(self.owner)
 
     async def _nothing_found(self, cursor: int) -> Findings:
         share, _ = await self.state.guard.share()

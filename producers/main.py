@@ -9,6 +9,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from config.settings import Settings, Trigger
 from producers.changes import ChangeDetection
 from producers.opened import Opened, opened
@@ -69,10 +71,24 @@ async def _poll_for_ever(all_of_it: Opened) -> None:
     ]
     detection = all_of_it.change_detection(targets)
     leadership = Leadership(all_of_it.redis, "changes", all_of_it.owner, seconds=max(15.0, 3 * seconds))
+    announcing = asyncio.create_task(_announce(all_of_it))
+    try:
+        while True:
+            started = time.monotonic()
+            await _poll_once(all_of_it, leadership, detection)
+            await asyncio.sleep(rest(seconds, time.monotonic() - started))
+    finally:
+        announcing.cancel()
+        # Else the next one would wait for three polls' time.
+        with contextlib.suppress(RedisError):
+            await leadership.step_down()
+
+
+async def _announce(all_of_it: Opened) -> None:
     while True:
-        started = time.monotonic()
-        await _poll_once(all_of_it, leadership, detection)
-        await asyncio.sleep(rest(seconds, time.monotonic() - started))
+        with contextlib.suppress(RedisError):
+            await Processes(all_of_it.redis).announce("changes", all_of_it.owner)
+        await asyncio.sleep(BEAT_SECONDS)
 
 
 def rest(period: float, took: float) -> float:
@@ -86,7 +102,6 @@ async def _poll_once(all_of_it: Opened, leadership: Leadership, detection: Chang
     """One of several pollers polls. What goes wrong is told and tried again at the next turn."""
     gate = all_of_it.source_gate
     try:
-        await Processes(all_of_it.redis).announce("changes", all_of_it.owner)
         if not await leadership.hold() or not (await gate.health()).open:
             return
         await detection.poll()

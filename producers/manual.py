@@ -18,7 +18,10 @@ from config.loading import ConfigError, load
 from config.logging import configure, get_logger
 from config.settings import OperationName, Trigger
 from producers.opened import opened
+from producers.submission import resolve
+from provisioning.errors import SourceUnreadable
 from provisioning.mapping import MappingError
+from provisioning.ports import SourceReader
 from state.connection import RedisUnavailable
 from state.target_state import TargetState
 
@@ -30,6 +33,13 @@ async def submit(
     return await state.submit(users, Trigger.MANUAL, operations=operations)
 
 
+async def _spelled(reader: SourceReader, state: TargetState, uuid: str) -> str:
+    """As Drupal has it, which is asked only where there are capitals. Raises SourceUnreadable."""
+    if uuid == uuid.lower():
+        return uuid
+    return (await resolve(reader, uuid, [state])).uuid or uuid.lower()
+
+
 async def _main(target: str, users: Sequence[str], config: Path | None) -> int:
     settings = load(config)
     if target not in settings.targets:
@@ -38,7 +48,8 @@ async def _main(target: str, users: Sequence[str], config: Path | None) -> int:
         )
         return 2
     async with opened(settings, get_logger()) as all_of_it:
-        submitted = await submit(all_of_it.state(target), users)
+        state = all_of_it.state(target)
+        submitted = await submit(state, [await _spelled(all_of_it.reader, state, user) for user in users])
     sys.stdout.write("".join(f"{user}\n" for user in submitted))
     return 0
 
@@ -52,7 +63,7 @@ def _uuid(text: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes as DESIGN 5.2: 0 enqueued, 2 wrong usage or config, 3 Redis cannot be reached."""
+    """Exit codes as DESIGN 5.2: 0 enqueued, 2 wrong usage or config, 3 Redis (or Drupal, where it is asked) cannot be reached."""
     parser = argparse.ArgumentParser(
         prog="python -m producers.manual", description="Enqueue users for provisioning."
     )
@@ -66,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, MappingError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    except RedisUnavailable as error:
+    except (RedisUnavailable, SourceUnreadable) as error:
         sys.stderr.write(f"{error}\n")
         return 3
 

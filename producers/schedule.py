@@ -89,7 +89,7 @@ class Scheduler:
                 return
             await sync.scan(run_id, kind)
         except ScannerLostError:
-            return
+            self._log.info("sync_skipped", target=name, reason="another process has taken over its scan")
         except ProvisioningError as error:
             self._log.error("source_unreadable", target=name, reason=error.detail)
         except Exception:

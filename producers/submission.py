@@ -44,7 +44,8 @@ async def resolve(reader: SourceReader, word: str, states: Sequence[TargetState]
 
 def _names(user: SourceUser, word: str) -> bool:
     texts = (user.values.get("name"), user.values.get("mail"))
-    if word in (str(user.uid), user.uuid) or word in texts:
+    # Drupal compares uuids without case. Ours are as Drupal spells them: else one person would be two.
+    if word == str(user.uid) or word.lower() == user.uuid.lower() or word in texts:
         return True
     return any(text is not None and str(text).casefold() == word.casefold() for text in texts)
 

@@ -41,6 +41,10 @@ redis.call('HSET', KEYS[1], 'cursor', ARGV[3])
 for i = 4, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
 return 1
 """
+# KEYS: scanner lock. ARGV: owner, scanner_ms.
+_KEEP = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+"""
 # KEYS: run hash, scanner lock. ARGV: owner, keep_seconds.
 _SCANNED = """
 local T = redis.call('TIME')
@@ -95,6 +99,7 @@ class Runs:
         )
         self._start = redis.register_script(_START)
         self._advance = redis.register_script(_ADVANCE)
+        self._keep = redis.register_script(_KEEP)
         self._scanned = redis.register_script(_SCANNED)
 
     async def start(self, owner: str, trigger: str) -> tuple[str, str]:
@@ -110,6 +115,10 @@ class Runs:
         keys = [self._prefix + run_id, self._scanner]
         if not await self._advance(keys=keys, args=[owner, SCANNER_SECONDS * 1000, cursor, *pairs]):
             raise ScannerLostError
+
+    async def keep_scanning(self, owner: str) -> None:
+        """Says that the scan goes on, though it may have come no further."""
+        await self._keep(keys=[self._scanner], args=[owner, SCANNER_SECONDS * 1000])
 
     async def scanned(self, run_id: str, owner: str) -> None:
         """The scan is complete; the run ends when nobody is waited for. Raises ScannerLostError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -11,9 +12,11 @@ from config.settings import (
     OperationName,
     Trigger,
 )
+from producers import full_sync
 from producers.full_sync import FullSync
 from provisioning.errors import SourceUnreadable
 from provisioning.model import Removal, UserRef
+from state import runs
 from state.runs import ScannerLostError
 from tests.support.fakes import FakeSite
 from tests.support.producing import KEY, USERS, World
@@ -250,6 +253,27 @@ def test_two_never_scan_at_once(world):
         assert await other.start("scheduled") == (run_id, "busy")
         with pytest.raises(ScannerLostError):
             await other.scan(run_id, "resume")
+
+    world(body)
+
+
+def test_a_scan_is_not_taken_over_while_its_source_takes_long(world, monkeypatch):
+    """Hundreds who are gone are asked for one by one over JSON:API: longer than a scanner is waited for."""
+    for module in (runs, full_sync):
+        monkeypatch.setattr(module, "SCANNER_SECONDS", 1)
+
+    async def body(world):
+        present = world.site.present
+
+        async def slow(ids: Sequence[str]) -> frozenset[str]:
+            await asyncio.sleep(2.5)
+            return await present(ids)
+
+        await world.link_all()
+        world.site.delete(USERS[0])
+        world.site.present = slow
+        await world.run_sync()
+        assert world.sent.users == [USERS[0]]
 
     world(body)
 

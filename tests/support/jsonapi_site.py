@@ -37,7 +37,8 @@ class Account:
 @dataclass
 class JsonApiSite:
     """Serves users over real HTTP. requests: (method, path without query, how signed in: basic, session, token, none).
-    unlisted: uuids that something in between takes out of listings.
+    unlisted: uuids that something in between takes out of listings. refuses_tokens: 401 for a token that is unknown, as
+    simple_oauth has it, instead of the anonymous user's answer. nobody: every token is the anonymous user's.
     """
 
     users: list[SourceUser]
@@ -47,6 +48,8 @@ class JsonApiSite:
     html: bool = False
     json_login: bool = True
     unlisted: frozenset[str] = frozenset()
+    refuses_tokens: bool = False
+    nobody: bool = False
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     sessions: dict[str, Account] = field(default_factory=dict)
     tokens: dict[str, Account] = field(default_factory=dict)
@@ -93,7 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
         site = self.site
         parts = urlsplit(self.path)
         account = self._account()
-        if site.maintenance:
+        if site.refuses_tokens and account is None and "authorization" in self.headers:
+            self._answer(401, {"message": "The resource owner or authorization server denied the request."})
+        elif site.maintenance:
             self._answer(503, {"errors": [{"status": "503"}]}, {"Retry-After": "10"})
         elif site.html:
             self._answer(200, "<!DOCTYPE html><p>zoe is not here</p>")
@@ -142,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
             name, _, password = base64.b64decode(header[6:]).decode().partition(":")
             account = self.site.sign_in(name, password)
         elif header.startswith("Bearer "):
-            kind, account = "token", self.site.tokens.get(header[7:])
+            kind, account = "token", None if self.site.nobody else self.site.tokens.get(header[7:])
         elif cookie.startswith("SESSabc="):
             kind, account = "session", self.site.sessions.get(cookie[8:])
         self.site.requests.append(("GET", urlsplit(self.path).path, kind))

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import redis
 
 from cli.demo.site import DrupalSite
 
@@ -32,6 +33,20 @@ displayName = "{field}"
 [targets.acme.manual]
 operations = ["create"]
 """
+# Put in the place of a field.
+SCHEDULED = """name"
+[targets.acme.scheduled]
+operations = ["create"]
+cron = "0 0 1 1 *"""
+BETA = """name"
+[targets.beta]
+base_url = "http://127.0.0.1:9"
+token = { env = "ACME_TOKEN" }
+[targets.beta.mapping]
+userName = "name"
+[targets.beta.scheduled]
+operations = ["create"]
+cron = "0 0 1 1 *"""
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -177,6 +192,25 @@ def test_no_wait_enqueues_and_pause_and_resume_show_in_the_status(run):
     assert json.loads(run("resume", "acme", "--json").stdout)["health"] == "ok"
 
 
+def test_a_sync_of_all_targets_leaves_out_those_whose_trigger_is_off(run):
+    done = run("sync", "--no-wait", "--json", field=BETA)
+    assert (done.returncode, json.loads(done.stdout)["target"]) == (0, "beta")
+    assert "acme: its scheduled trigger is off, so it is left out" in done.stderr
+    named = run("sync", "acme", "--no-wait", field=BETA)
+    assert (named.returncode, "scheduled trigger of acme is off" in named.stderr) == (2, True)
+
+
+def test_a_sync_whose_process_was_killed_is_taken_over_by_whoever_waits_for_it(run, redis_url):
+    client = redis.Redis.from_url(redis_url, decode_responses=True)
+    client.hset("scimpipe:{acme}:run:dead", mapping={"started_at": 1, "cursor": 0})
+    client.set("scimpipe:{acme}:run", "dead")
+    client.set("scimpipe:{acme}:scanner", "killed", px=4000)
+    client.set("scimpipe:process:worker:one", "1")
+    done = run("sync", "acme", "--timeout", "8", field=SCHEDULED)
+    assert "is under way already (dead)" in done.stderr
+    assert client.hget("scimpipe:{acme}:run:dead", "scanned_all") == "1"
+
+
 def enqueue(folder, *users):
     return subprocess.run(
         [sys.executable, "-m", "producers.manual", "acme", *users],
@@ -192,6 +226,31 @@ def test_the_script_that_enqueues(run, folder, redis_url):
     done = enqueue(folder, uuid)
     assert (done.returncode, done.stdout.strip()) == (0, uuid)
     assert json.loads(run("status", "--json").stdout)["targets"]["acme"]["pending"] == 1
+
+
+def test_a_uuid_in_capitals_is_the_same_user(run, folder, redis_url):
+    """With a link of its own one person would be two, and the one who leaves would keep the account."""
+    uuid = json.loads(run("users", "anna", "--json").stdout)[0]["user"]
+    assert enqueue(folder, uuid.upper()).stdout.strip() == uuid
+    (row,) = json.loads(run("provision", uuid.upper(), "--no-wait", "--json").stdout)
+    assert row["user"] == uuid
+    assert json.loads(run("status", "--json").stdout)["targets"]["acme"]["pending"] == 1
+
+
+def test_a_secret_that_is_no_text_is_told(run, folder):
+    (folder / "token").write_bytes(b"\xff\xfe\x00")
+    run("status")
+    file = folder / "scimpipe.toml"
+    file.write_text(file.read_text().replace('env = "ACME_TOKEN"', 'file = "token"'))
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "check"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 3
+    assert "token is not UTF-8 text" in done.stdout + done.stderr
 
 
 def test_a_name_is_not_enqueued_as_if_it_were_a_uuid(run, folder, redis_url):

@@ -23,6 +23,7 @@ CONFIG = """
 url = "{redis}"
 [drupal]
 url = "sqlite:///site.sqlite"
+poll_seconds = 60
 [targets.acme]
 base_url = "http://127.0.0.1:9"
 token = {{ env = "ACME_TOKEN" }}
@@ -34,13 +35,13 @@ operations = ["create"]
 
 
 @contextmanager
-def command(folder: Path, redis_url: str) -> Iterator[subprocess.Popen[bytes]]:
+def command(folder: Path, redis_url: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     DrupalSite.create(f"sqlite:///{folder}/site.sqlite").close()
     (folder / "scimpipe.toml").write_text(CONFIG.format(redis=redis_url))
     root = str(Path(__file__).parents[3])
     with said(folder).open("wb") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "worker", "--lane", "bulk"],
+            [sys.executable, "-m", "cli.main", *(arguments or ("worker", "--lane", "bulk"))],
             cwd=folder,
             env={**os.environ, "ACME_TOKEN": "token", "PYTHONPATH": root},
             stderr=stderr,
@@ -93,6 +94,21 @@ def test_a_worker_that_has_ended_is_no_worker_any_more(tmp_path, redis_url):
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         assert workers() == []
+
+
+def test_change_detection_says_that_it_runs_between_its_polls_and_leaves_the_lead_to_the_next(
+    tmp_path, redis_url
+):
+    """Else status would show none, and after a restart nobody would be looked for for three polls."""
+    client = redis.Redis.from_url(redis_url)
+    announced = partial(client.keys, "scimpipe:process:changes:*")
+    with command(tmp_path, redis_url, "changes") as process:
+        within_half_a_minute(lambda: announced() and client.exists("scimpipe:leader:changes"))
+        client.delete(*announced())
+        within_half_a_minute(announced)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert not client.exists("scimpipe:leader:changes")
 
 
 def test_a_worker_without_redis_says_that_it_is_redis(tmp_path):

@@ -199,17 +199,35 @@ def test_oauth2_client_credentials(site, ask, tmp_path):
     assert {kind for method, _, kind in site.requests if method == "GET"} == {"token"}
 
 
-def test_a_revoked_token_is_asked_for_anew(site, ask, tmp_path):
+@pytest.mark.parametrize("refuses", [False, True], ids=["anonymous", "401"])
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_revoked_token_is_asked_for_anew(site, ask, tmp_path, question, refuses):
+    site.refuses_tokens = refuses
     secret = tmp_path / "client"
     secret.write_text("client-secret")
 
     async def body(reader):
         await reader.verify()
         site.tokens.clear()
-        with pytest.raises(SourceIdentityLost):
-            await reader.read([user(1).uuid])
+        assert await QUESTIONS[question](reader)
 
     ask(body, client_id="client", client_secret=Secret(file=secret))
+    assert sum(path == "/oauth/token" for _, path, _ in site.requests) == 2
+
+
+def test_a_client_that_is_nobody_after_a_new_token_is_told_and_no_third_is_asked_for(site, ask, tmp_path):
+    secret = tmp_path / "client"
+    secret.write_text("client-secret")
+
+    async def body(reader):
+        await reader.verify()
+        site.nobody = True
+        for question in QUESTIONS.values():
+            with pytest.raises(SourceIdentityLost):
+                await question(reader)
+
+    ask(body, client_id="client", client_secret=Secret(file=secret))
+    assert sum(path == "/oauth/token" for _, path, _ in site.requests) == 2
 
 
 def test_a_wrong_client_secret_is_told(ask, tmp_path):
@@ -217,6 +235,26 @@ def test_a_wrong_client_secret_is_told(ask, tmp_path):
     secret.write_text("wrong")
     with pytest.raises(SourceUnreadable, match="client_secret"):
         ask(scanned, client_id="client", client_secret=Secret(file=secret))
+
+
+@pytest.mark.parametrize("question", ["read", "scan", "search"])
+def test_a_field_that_is_not_shown_any_more_is_not_an_empty_one(site, ask, question):
+    """Renamed, deleted, or its permission withdrawn, while we run: the attribute would be taken from every account."""
+
+    async def body(reader):
+        await reader.verify()
+        for each in site.users:
+            each.values.pop("field_department")
+        with pytest.raises(SourceUnreadable, match="field_department"):
+            await QUESTIONS[question](reader)
+
+    ask(body)
+
+
+def test_whoever_is_named_exactly_is_found_among_many_whose_names_contain_it(site, ask):
+    site.users.append(user(9000, name="user", mail="ser1@example.test"))
+    for text in ("user", "ser1@example.test"):
+        assert ask(lambda reader, text=text: reader.search(text))[0].uid == 9000
 
 
 # -- listings ------------------------------------------------------------------------------------------------------
