@@ -82,6 +82,7 @@ async def _poll_for_ever(all_of_it: Opened) -> None:
         # Else the next one would wait for three polls' time.
         with contextlib.suppress(RedisError):
             await leadership.step_down()
+            await Processes(all_of_it.redis).withdraw("changes", all_of_it.owner)
 
 
 async def _announce(all_of_it: Opened) -> None:

@@ -50,6 +50,7 @@ class Scheduler:
             self._cron.shutdown(wait=False)
             with contextlib.suppress(Exception):
                 await self._leadership.step_down()
+                await Processes(self._opened.redis).withdraw("scheduler", self._opened.owner)
 
     async def _lead(self) -> None:
         processes = Processes(self._opened.redis)

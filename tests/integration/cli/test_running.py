@@ -109,6 +109,7 @@ def test_change_detection_says_that_it_runs_between_its_polls_and_leaves_the_lea
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         assert not client.exists("scimpipe:leader:changes")
+        assert announced() == []
 
 
 def test_a_worker_without_redis_says_that_it_is_redis(tmp_path):
