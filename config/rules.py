@@ -149,6 +149,7 @@ def _one_of(where: str, table: Mapping[str, Any], *groups: tuple[str, ...]) -> _
 def _target(where: str, target: Mapping[str, Any]) -> _Found:
     insecure = target.get("allow_insecure") is True
     yield from _address(f"{where}.base_url", target.get("base_url"), insecure=insecure)
+    yield from _address(f"{where}.moved_from", target.get("moved_from"), insecure=True)
     oauth2 = _table(target, "oauth2")
     if oauth2:
         yield from _address(f"{where}.oauth2.token_url", oauth2.get("token_url"), insecure=insecure)

@@ -227,6 +227,10 @@ class TargetSettings(Frozen):
     base_url: str = Field(
         description="SCIM base URL as the service provider shows it, https://acme.example/scim/v2."
     )
+    moved_from: str | None = Field(
+        None,
+        description="The base_url before, where the same service provider has moved to another address. To be taken out afterwards.",
+    )
     token: Secret | None = Field(None, description="Bearer token (RFC 6750).")
     oauth2: OAuth2Settings | None = Field(None, description="OAuth2 client credentials, instead of a token.")
     ca_file: Path | None = Field(

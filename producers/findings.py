@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from producers.attendance import Attendance
-from provisioning.model import SourceUser
+from provisioning.model import Presence, SourceUser
 from state.broker import USERS_A_MESSAGE
 
 # Users submitted in one call: a message for each.
@@ -22,12 +22,12 @@ MOST_LEAVING = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one page of users amounts to: users whose account may need something; leaving: who is to be removed;
+    """What one page of users amounts to: users whose account may need something; leaving: who leaves, and how;
     clearing: who would lose attributes, and which. prints: the fingerprints of the links, by the order of the page.
     """
 
     changed: tuple[str, ...]
-    leaving: tuple[str, ...]
+    leaving: Mapping[str, Presence]
     clearing: Mapping[str, tuple[str, ...]]
     unchanged: int
     prints: Sequence[str | None]
@@ -44,7 +44,7 @@ class Findings:
     waiting: frozenset[str]
     attendance: Attendance
     changed: list[str] = field(default_factory=list)
-    leaving: set[str] = field(default_factory=set)
+    leaving: dict[str, Presence] = field(default_factory=dict)
     over_budget: bool = False
     _counters: Counter[str] = field(default_factory=Counter)
     _submitted_to: int = 0
@@ -92,10 +92,10 @@ class Findings:
         self._clearing.clear()
         return users
 
-    def take_leaving(self) -> Sequence[str]:
-        users = sorted(self.leaving)
+    def take_leaving(self) -> Mapping[str, Presence]:
+        leaving = dict(sorted(self.leaving.items()))
         self.leaving.clear()
-        return users
+        return leaving
 
     def grown(self) -> bool:
         """Whether leavers have become so many that it is time to see what the guard allows; then, at twice as many."""

@@ -24,6 +24,7 @@ from provisioning.diff import changes_since
 from provisioning.expressions import EvaluationError
 from provisioning.mapping import CompiledTarget
 from provisioning.model import Link, Presence, SourceUser
+from provisioning.plan import removes
 from provisioning.ports import SourceReader
 from state.runs import SCANNER_SECONDS, Run
 from state.target_state import TargetState
@@ -66,7 +67,7 @@ class FullSync:
             await self._submit_changed(run_id, found)
             await self._submit_clearing(run_id, found)
             async for users in found.attendance.gone():
-                found.leaving.update(users)
+                found.leaving.update(dict.fromkeys(users, Presence.GONE))
                 await self._submit_early(run_id, found)
                 await self._hold(run_id, found)
             await self._submit_leaving(run_id, found)
@@ -136,30 +137,30 @@ class FullSync:
         ]
         links = await self.state.links.get_many([user.uuid for user in differing])
         changed: list[str] = []
-        leaving: list[str] = []
+        leaving: dict[str, Presence] = {}
         clearing: dict[str, tuple[str, ...]] = {}
         for user in differing:
-            leaves, cleared = self._loses(user, links.get(user.uuid))
-            if leaves:
-                leaving.append(user.uuid)
+            presence, cleared = self._loses(user, links.get(user.uuid))
+            if presence is not Presence.ACTIVE:
+                leaving[user.uuid] = presence
             elif cleared:
                 clearing[user.uuid] = cleared
             else:
                 changed.append(user.uuid)
-        return Scan(tuple(changed), tuple(leaving), clearing, len(page) - len(differing), prints)
+        return Scan(tuple(changed), leaving, clearing, len(page) - len(differing), prints)
 
-    def _loses(self, user: SourceUser, link: Link | None) -> tuple[bool, tuple[str, ...]]:
-        """Whether a linked user leaves, and else which attributes would be taken away."""
+    def _loses(self, user: SourceUser, link: Link | None) -> tuple[Presence, tuple[str, ...]]:
+        """Whether and how a linked user leaves, and else which attributes would be taken away."""
         if link is None or not link.has_account:
-            return False, ()
+            return Presence.ACTIVE, ()
         try:
             source = self.compiled.source(user.uuid, user, self.key)
         except EvaluationError:
             # The worker will tell; what cannot be judged is no leaver.
-            return False, ()
+            return Presence.ACTIVE, ()
         if source.presence is not Presence.ACTIVE or source.desired is None:
-            return True, ()
-        return False, changes_since(link, source.desired, self.compiled.mapped, self.key).removed
+            return source.presence, ()
+        return source.presence, changes_since(link, source.desired, self.compiled.mapped, self.key).removed
 
     async def _found_before(self, run_id: str, found: Findings, cursor: int) -> None:
         """Leavers found before a crash are found again, and who was there is counted again."""
@@ -174,22 +175,25 @@ class FullSync:
     async def _submit_early(self, run_id: str, found: Findings) -> None:
         """Everybody might be leaving: what the guard does not allow is not kept, but submitted to be held."""
         if not found.over_budget and found.grown():
-            active = await self._still_active(sorted(found.leaving))
-            found.over_budget = await self.state.guard.close_run(run_id, active)
+            removals = await self._removals(found.leaving)
+            found.over_budget = await self.state.guard.close_run(run_id, removals)
         if found.over_budget:
-            await self._submit_all(run_id, found, found.take_leaving())
+            await self._submit_all(run_id, found, list(found.take_leaving()))
 
     async def _submit_leaving(self, run_id: str, found: Findings) -> None:
         leaving = found.take_leaving()
         if not found.over_budget:
-            await self.state.guard.close_run(run_id, await self._still_active(leaving))
-        await self._submit_all(run_id, found, leaving)
+            await self.state.guard.close_run(run_id, await self._removals(leaving))
+        await self._submit_all(run_id, found, list(leaving))
 
-    async def _still_active(self, leaving: Sequence[str]) -> int:
-        count = 0
-        for start in range(0, len(leaving), SUBMIT):
-            links: Mapping[str, Link] = await self.state.links.get_many(leaving[start : start + SUBMIT])
-            count += sum(link.has_account and link.active for link in links.values())
+    async def _removals(self, leaving: Mapping[str, Presence]) -> int:
+        """How many of them will be one, by what becomes of leavers of their kind."""
+        users, count = list(leaving), 0
+        for start in range(0, len(users), SUBMIT):
+            links: Mapping[str, Link] = await self.state.links.get_many(users[start : start + SUBMIT])
+            count += sum(
+                removes(leaving[user], link, self.compiled.leavers, self.key) for user, link in links.items()
+            )
         return count
 
     async def _log_if_finished(self, run_id: str) -> None:

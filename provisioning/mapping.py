@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.json_text import encoded
-from config.settings import MappedValue, TargetSettings
+from config.settings import LeaverSettings, MappedValue, TargetSettings
 from provisioning.diff import keyed
 from provisioning.expressions import EvaluationError, Expression, ExpressionError
 from provisioning.model import Desired, JsonValue, Presence, Source, SourceUser
@@ -66,7 +66,7 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class CompiledTarget:
     """A target's mapping and scope. names: the Drupal fields they read, read: the same in one order. mapped: paths kept
-    in step after create.
+    in step after create. leavers: what becomes of the accounts of users who leave.
     """
 
     entries: tuple[Entry, ...]
@@ -75,6 +75,7 @@ class CompiledTarget:
     read: tuple[str, ...]
     mapped: frozenset[str]
     external_id_is_uuid: bool
+    leavers: LeaverSettings
     policy_digest: str
 
     def source(self, uuid: str, user: SourceUser | None, key: bytes) -> Source:
@@ -168,6 +169,7 @@ def compile_target(settings: TargetSettings) -> CompiledTarget:
         read=tuple(sorted(names)),
         mapped=frozenset(entry.text for entry in entries if not entry.on_create),
         external_id_is_uuid=external_id is not None and external_id.expression.plain_name == "uuid",
+        leavers=settings.leavers,
         policy_digest=_policy_digest(settings),
     )
 
@@ -202,7 +204,7 @@ def _scope(key: str, text: str, problems: list[MappingProblem]) -> Expression | 
 
 
 def _policy_digest(settings: TargetSettings) -> str:
-    policy = settings.model_dump(mode="json", include={"mapping", "scope", "leavers", "adopt"})
+    policy = settings.model_dump(mode="json", include={"mapping", "scope", "leavers", "adopt", "matching"})
     return hashlib.blake2b(json.dumps(policy, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

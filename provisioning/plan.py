@@ -56,12 +56,13 @@ class Policy:
     external_id_is_uuid: bool
     rewritten: frozenset[str] = frozenset()
 
-    def leaver(self, presence: Presence) -> LeaverPolicy:
-        return {
-            Presence.BLOCKED: self.leavers.blocked,
-            Presence.OUT_OF_SCOPE: self.leavers.out_of_scope,
-            Presence.GONE: self.leavers.deleted,
-        }[presence]
+
+def leaver_policy(leavers: LeaverSettings, presence: Presence) -> LeaverPolicy:
+    return {
+        Presence.BLOCKED: leavers.blocked,
+        Presence.OUT_OF_SCOPE: leavers.out_of_scope,
+        Presence.GONE: leavers.deleted,
+    }[presence]
 
 
 def plan(source: Source, link: Link | None, found: Sequence[Candidate] | None, policy: Policy) -> Decision:
@@ -170,8 +171,8 @@ def occupied(candidate: Candidate, policy: Policy) -> Refuse | None:
 def _unqualified(
     source: Source, link: Link | None, found: Sequence[Candidate] | None, policy: Policy
 ) -> Decision:
-    # Looked for before, and rightly without an account.
-    if link is not None and link.rightly_absent:
+    # Looked for before, by the config as it is, and rightly without an account.
+    if link is not None and link.rightly_absent and link.fingerprint == source.fingerprint:
         return Nothing("no account, and none is due")
 
     if link is not None and link.has_account:
@@ -215,7 +216,7 @@ def _leave(source: Source, link: Link | None, account: RemoteUser | None, policy
     """account: as read now, or as found by matching when none is linked."""
     known = account or link
     assert known is not None, "only an account that is there is left"
-    leaver = policy.leaver(source.presence)
+    leaver = leaver_policy(policy.leavers, source.presence)
     adopted = account if link is None or not link.has_account else None
     if leaver is LeaverPolicy.KEEP:
         return LinkOnly(adopted) if adopted else Nothing("leavers of this kind keep their account")
@@ -224,21 +225,30 @@ def _leave(source: Source, link: Link | None, account: RemoteUser | None, policy
 
     # A name that a blocked user has given up is free in Drupal: their account must not keep it from the next one.
     names = _changed_names(source, link, account, policy)
-    if not _inactive(link, account, policy):
+    if not _inactive(link, account, policy.key):
         return Deactivate(known.scim_id, known.version, adopted, names)
     if names:
         return Update(known.scim_id, known.version, names, adopted)
     return LinkOnly(adopted) if adopted else Nothing("the account is deactivated already")
 
 
-def _inactive(link: Link | None, account: RemoteUser | None, policy: Policy) -> bool:
+def removes(presence: Presence, link: Link, leavers: LeaverSettings, key: bytes) -> bool:
+    """Whether a linked user who leaves like this will be a removal, as far as is known without asking the target."""
+    leaver = leaver_policy(leavers, presence)
+    if leaver is LeaverPolicy.KEEP or not link.has_account:
+        return False
+    return leaver is LeaverPolicy.DELETE or not _inactive(link, None, key)
+
+
+def _inactive(link: Link | None, account: RemoteUser | None, key: bytes) -> bool:
     """Only a deactivation of ours is believed: what its target made inactive, as until an invitation is accepted, may be active
     by tomorrow. Of an account of which nothing is known what is seen is.
     """
     if link is None or not link.digests:
         return account is not None and not account.active
-    ours = link.digests.get("active") == digest(False, policy.key)
-    return ours and not (account or link).active
+    # Not as it was sent last: so it was deactivated since, also where the digest is under a key that we had before.
+    sent = link.digests.get("active", DOUBT)
+    return sent not in {DOUBT, digest(True, key)} and not (account or link).active
 
 
 def _changed_names(source: Source, link: Link | None, account: RemoteUser | None, policy: Policy) -> Changes:

@@ -10,7 +10,9 @@ import redis.asyncio
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from config.problems import ConfigError
 from config.settings import RedisSettings, SecretUnavailableError, Settings
+from state.addresses import settle_addresses
 from state.client import Redis
 from state.embedded import EmbeddedServer
 
@@ -54,7 +56,7 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
 
 
 async def open_redis(settings: Settings) -> Redis:
-    """A connected client that answers text. Raises RedisUnavailable."""
+    """A connected client that answers text. Raises RedisUnavailable, and ConfigError where a target's links are of another one."""
     url = redis_url(settings)
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,
@@ -77,6 +79,14 @@ async def open_redis(settings: Settings) -> Redis:
         raise RedisUnavailable(
             f"{shown(url)} runs {information['redis_version']}; scimpipe needs Redis 6.2 or later"
         )
+    try:
+        await settle_addresses(client, settings)
+    except (redis.RedisError, OSError) as error:
+        await client.aclose()
+        raise RedisUnavailable(explain(error, url)) from None
+    except ConfigError:
+        await client.aclose()
+        raise
     return client
 
 

@@ -12,6 +12,7 @@ scimpipe:{T}:held        hash    user -> removal that waits for a person (JSON)
 scimpipe:{T}:rejected    hash    user -> operation a person has rejected, and attributes (JSON list)
 scimpipe:{T}:result:U    string  the last result of a user somebody waits for; expires after an hour
 scimpipe:{T}:told        stream  the last users whose result was written; whoever waits reads along
+scimpipe:{T}:address     string  base_url of the target whose accounts are linked
 scimpipe:{T}:links       hash    user -> link (compact text)
 scimpipe:{T}:owners      hash    SCIM id -> user
 scimpipe:{T}:linked      hash    of all links: layouts, and how many are settled or have left (state.links)

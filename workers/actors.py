@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dramatiq
 
+from config.problems import ConfigError
 from state.broker import ACTORS
 from workers.batch import Batch
 from workers.middleware import Lifecycle
@@ -23,6 +24,9 @@ def _declare(broker: dramatiq.Broker, lifecycle: Lifecycle, lane: str, name: str
             work = await runtime.target(target)
         except UnknownTargetError:
             lifecycle.log.warning("unknown_target", target=target)
+            return
+        except ConfigError as error:
+            lifecycle.log.error("unknown_target", target=target, reason=str(error))
             return
         source_gate = await runtime.source_gate()
         batch = Batch(work, runtime.reader, source_gate, lifecycle.owner, lifecycle.log, lifecycle.stopping)

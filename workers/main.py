@@ -5,6 +5,8 @@ The composition root: settings are read and connections made in `boot`, never at
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +16,10 @@ from dramatiq.middleware import CurrentMessage, ShutdownNotifications
 
 from config.loading import ConfigError, load
 from config.logging import configure, get_logger
+from config.settings import Settings
 from provisioning.mapping import MappingError
 from state.broker import make_broker
-from state.connection import RedisUnavailable
+from state.connection import RedisUnavailable, open_redis
 from workers.actors import declare_actors
 from workers.concurrency import Concurrency
 from workers.middleware import EventLoop, Lifecycle
@@ -38,6 +41,7 @@ def boot(config: Path | None = None, concurrency: Callable[[int], Limit] = Concu
         lifecycle = Lifecycle(get_logger())
         broker = make_broker(settings, [lifecycle, EventLoop(), CurrentMessage(), ShutdownNotifications()])
         lifecycle.runtime = Runtime(settings, broker, concurrency=concurrency)
+        asyncio.run(_settle(settings))
     except (ConfigError, MappingError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_CONFIG)
@@ -46,3 +50,9 @@ def boot(config: Path | None = None, concurrency: Callable[[int], Limit] = Concu
         sys.exit(EXIT_UNREACHABLE)
     dramatiq.set_broker(broker)
     declare_actors(broker, lifecycle)
+
+
+async def _settle(settings: Settings) -> None:
+    """Raises ConfigError, before anything is worked on. Without Redis it is looked at when that is there."""
+    with contextlib.suppress(RedisUnavailable):
+        await (await open_redis(settings)).aclose()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import structlog
 
 from config.settings import (
+    LeaverSettings,
     OperationName,
     Trigger,
 )
 from producers import full_sync
 from producers.full_sync import FullSync
+from provisioning.diff import digest
 from provisioning.errors import SourceUnreadable
 from provisioning.model import Removal, UserRef
 from state import runs
@@ -210,6 +213,47 @@ def test_a_sync_that_would_remove_more_than_the_budget_removes_nobody(world, how
             assert job.run_id == run.run_id
             withheld = await world.state.guard.take(job, Removal(OperationName.DEACTIVATE, "id-1"))
             assert "6 removals at once" in withheld.reason
+
+    world(body)
+
+
+def with_leavers(world, **policies):
+    compiled = replace(world.compiled, leavers=LeaverSettings(**policies))
+    world.sync = replace(world.sync, compiled=compiled)
+
+
+def test_deletions_of_accounts_that_are_inactive_are_removals_too(world):
+    """As after `leavers.blocked` was edited: the run would delete up to the hour's budget, and that cannot be undone."""
+
+    async def body(world):
+        await world.link_all()
+        with_leavers(world, blocked="delete")
+        links = await world.state.links.get_many(USERS[:6])
+        for user, link in links.items():
+            world.site.edit(user, status=False)
+            left = {**link.digests, "active": digest(False, KEY)}
+            await world.state.links.put(user, link._replace(digests=left, active=False))
+        run = await world.run_sync()
+        (job,) = await world.state.ledger.claim(USERS[:1], "w", 30)
+        assert job.run_id == run.run_id
+        withheld = await world.state.guard.take(job, Removal(OperationName.DELETE, "id-1"))
+        assert "6 removals at once" in withheld.reason
+
+    world(body)
+
+
+def test_leavers_who_keep_their_account_are_no_removals(world):
+    """Else whoever else leaves would be held with them."""
+
+    async def body(world):
+        await world.link_all()
+        with_leavers(world, blocked="keep")
+        for user in USERS[:6]:
+            world.site.edit(user, status=False)
+        world.site.delete(USERS[7])
+        await world.run_sync()
+        (job,) = await world.state.ledger.claim([USERS[7]], "w", 30)
+        assert await world.state.guard.take(job, Removal(OperationName.DEACTIVATE, "id-1")) is None
 
     world(body)
 

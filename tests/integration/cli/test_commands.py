@@ -211,6 +211,33 @@ def test_a_sync_whose_process_was_killed_is_taken_over_by_whoever_waits_for_it(r
     assert client.hget("scimpipe:{acme}:run:dead", "scanned_all") == "1"
 
 
+def test_links_of_another_target_are_not_followed(run, redis_url):
+    """Under its address the same ids may be other people's accounts: they would be blocked and renamed."""
+    there, elsewhere = "http://127.0.0.1:9/scim", "http://127.0.0.1:10/scim"
+    client = redis.Redis.from_url(redis_url, decode_responses=True)
+    assert run("status", target=there).returncode == 0
+    client.hset("scimpipe:{acme}:owners", "1", "somebody")
+    client.sadd("scimpipe:{acme}:quirks", "no_patch")
+    assert run("status", target=there + "/").returncode == 0, "the same address"
+    for command in (["status"], ["sync"], ["provision", "anna"], ["check"], ["worker"], ["changes"]):
+        done = run(*command, target=elsewhere)
+        assert done.returncode == (3 if command == ["check"] else 2)
+        assert f'moved_from = "{there}"' in done.stderr + done.stdout
+    assert client.smembers("scimpipe:{acme}:quirks") == {"no_patch"}
+    moved = f'{elsewhere}"\nmoved_from = "{there}'
+    assert run("status", target=moved).returncode == 0
+    assert (client.hlen("scimpipe:{acme}:owners"), client.exists("scimpipe:{acme}:quirks")) == (1, 0)
+    assert run("status", target=elsewhere).returncode == 0
+
+
+def test_an_address_may_be_corrected_while_nobody_is_linked(run, redis_url):
+    client = redis.Redis.from_url(redis_url, decode_responses=True)
+    run("status", target="http://127.0.0.1:9/scim")
+    client.hset("scimpipe:{acme}:links", "somebody", "has no account there")
+    assert run("status", target="http://127.0.0.1:10/scim").returncode == 0
+    assert not client.exists("scimpipe:{acme}:links"), "found by asking another target"
+
+
 def enqueue(folder, *users):
     return subprocess.run(
         [sys.executable, "-m", "producers.manual", "acme", *users],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from config.settings import LeaverSettings, MappedValue, OperationName
 from provisioning.errors import Missing, Outage
 from provisioning.model import OutcomeName
 from tests.support.fakes import lost_answer
-from tests.support.reconciling import ANNA, BERT, World
+from tests.support.reconciling import ANNA, BERT, KEY, World, settings
 
 BY_NUMBER = {
     "userName": MappedValue(value="name"),
@@ -44,6 +46,34 @@ def test_another_users_account_with_the_same_external_id_is_left_alone_though_no
     world.site.edit(ANNA, status=False)
     world.links.links.clear()
     assert world.run(ANNA).operation is OperationName.DEACTIVATE
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"matching": ("userName",)},
+        {"mapping": {**settings().mapping, "externalId": MappedValue(value="uid")}},
+    ],
+    ids=["matching", "mapping"],
+)
+def test_that_there_is_no_account_is_believed_only_by_the_config_that_said_so(wrong):
+    """Another tool made the account of somebody who is blocked, and the first config looked for it in vain."""
+    before, after = World(**wrong), World()
+    after.site, after.target, after.links = before.site, before.target, before.links
+    after.reconciler = replace(
+        after.reconciler, ports=replace(before.reconciler.ports, guard=after.guard, rewritten=after.rewritten)
+    )
+    before.site.add(ANNA, name="anna", status=False)
+    scim_id = before.target.has(userName="somebody", externalId=ANNA)
+    assert before.run(ANNA).outcome is OutcomeName.UNCHANGED
+    requests = list(before.target.requests)
+    assert before.run(ANNA).outcome is OutcomeName.UNCHANGED
+    assert before.target.requests == requests, "known by now"
+    user = before.site._user(ANNA)  # what a full sync compares
+    prints = {each.reconciler.compiled.fingerprint(user, KEY) for each in (before, after)}
+    assert len(prints) == 2
+    assert after.run(ANNA).operation is OperationName.DEACTIVATE
+    assert before.target.accounts[scim_id]["active"] is False
 
 
 INVITED = ("an update is lost", "somebody touched it", "the create is lost", "kept while out of scope")
