@@ -68,7 +68,7 @@ async def _target_status(state: Any) -> dict[str, Any]:
     )
     return {
         "health": health.state,
-        "reason": health.reason,
+        "reason": health.reason or _wait(health.throttled_seconds),
         "since": iso(health.since),
         "linked": await state.links.count(),
         "pending": counts.pending,
@@ -78,6 +78,10 @@ async def _target_status(state: Any) -> dict[str, Any]:
         "last_run": last,
         "rewritten": sorted(await state.rewritten.names()),
     }
+
+
+def _wait(seconds: float) -> str:
+    return f"the target has asked for a wait of {seconds:.0f} s more" if seconds >= 1 else ""
 
 
 def _show_status(session: Session, document: Mapping[str, Any]) -> None:

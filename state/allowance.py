@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 
 # The search doubles in half a second, or in a quarter of the pause: whoever says to wait for long counts in long windows.
 SHORTEST_DOUBLING_SECONDS, PAUSE_OF_DOUBLINGS = 0.5, 4
+# But a wait of an hour may be for another reason than a count: the search must not crawl for hours after it.
+LONGEST_PAUSE_SECONDS = 60.0
 # A window shorter than this is all burst.
 SHORTEST_WINDOW_SECONDS = 0.3
 # Of the requests counted since a full bucket one at either end may belong elsewhere.
@@ -77,7 +79,7 @@ class Allowance:
 
 def doubling_seconds(paused: float) -> float:
     """Of the search, after a first pause of so many seconds. state.rate's script has the same."""
-    return max(SHORTEST_DOUBLING_SECONDS, paused / PAUSE_OF_DOUBLINGS)
+    return max(SHORTEST_DOUBLING_SECONDS, min(paused, LONGEST_PAUSE_SECONDS) / PAUSE_OF_DOUBLINGS)
 
 
 def found(emptied: Emptied) -> Allowance:

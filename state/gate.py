@@ -76,6 +76,7 @@ class Gate:
     def __init__(self, redis: Redis, name: str) -> None:
         self._redis = redis
         self._key = key(name, "gate")
+        self._paces = (key(name, "pace"), key(name, "paced"))
         self._throttle = redis.register_script(_THROTTLE)
         self._fail = redis.register_script(_FAIL)
         self._probe = redis.register_script(_PROBE)
@@ -126,10 +127,14 @@ class Gate:
         return bool(await self._redis.hsetnx(self._key, "paused", seconds * 1000))
 
     async def resume(self) -> bool:
-        """Ends a pause, and a quarantine too: whoever resumes wants it tried now."""
-        resumed = bool(await self._redis.hdel(self._key, "paused", "quarantined"))
-        await self._clear("since", "failures", "probe_at", "probe_wait", "throttled_until", "told_until")
-        return resumed
+        """Ends a pause, a quarantine and a wait that the target has asked for: whoever resumes wants it tried now."""
+        before = await self.health()
+        fields = ("since", "failures", "probe_at", "probe_wait", "throttled_until", "told_until")
+        await self._clear("paused", "quarantined", *fields)
+        if before.throttled_seconds:
+            # And not at the rate that such a wait stands for.
+            await self._redis.delete(*self._paces)
+        return not before.open or before.throttled_seconds > 0
 
     async def _clear(self, *fields: str) -> bool:
         await self._redis.hdel(self._key, *fields)

@@ -14,7 +14,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from state.allowance import PAUSE_OF_DOUBLINGS, SHORTEST_DOUBLING_SECONDS, Allowance, Emptied, found
+from state.allowance import (
+    LONGEST_PAUSE_SECONDS,
+    PAUSE_OF_DOUBLINGS,
+    SHORTEST_DOUBLING_SECONDS,
+    Allowance,
+    Emptied,
+    found,
+)
 from state.client import Redis
 from state.keys import key
 
@@ -99,13 +106,14 @@ if rate and anew then
   redis.call('HSET', KEYS[1], 'emptied', text(moment))
 elseif moment == 0 then
   -- the first ever; each process says what it had sent, and what comes in meanwhile is at least that
-  local more = (passed > 0 and passed or rate and 0 or 1) * 1000 / (within + wait)
+  local counted = math.min(wait, {LONGEST_PAUSE_SECONDS * 1000})
+  local more = (passed > 0 and passed or rate and 0 or 1) * 1000 / (within + counted)
   anew = not rate
   if anew or passed > 0 and tonumber(p[3]) == 0 then
     -- what they let pass is one bucket's, from the first request of whoever began first
     local from = tonumber(p[9] or '') or now
     if passed > 0 then from = math.min(from, now - within) end
-    local doubling = math.max({SHORTEST_DOUBLING_SECONDS}, wait / 1000 / {PAUSE_OF_DOUBLINGS})
+    local doubling = math.max({SHORTEST_DOUBLING_SECONDS}, counted / 1000 / {PAUSE_OF_DOUBLINGS})
     redis.call('HSET', KEYS[1], 'per_second', tonumber(p[1] or '0') + more, 'doubt', doubling, 'level', 0, 'emptied', text(now),
                'burst', tonumber(p[6] or '0') + passed, 'burst_ms', text(now - from), 'burst_from', text(from))
   end

@@ -21,6 +21,9 @@ from state.links import LinkStore
 from state.memory import QuirkStore, RewrittenStore
 from state.runs import Runs
 
+# Messages that wait, beside those that everybody who is pending needs.
+ENOUGH_WAITING = 100
+
 
 @dataclass(frozen=True, slots=True)
 class TargetState:
@@ -83,9 +86,13 @@ class TargetState:
     async def resend(self) -> Mapping[str, int]:
         """Sends a message for whoever waits without one, the interactive lane first. Gives how many, by lane."""
         resent: dict[str, int] = {}
+        pending = (await self.ledger.counts()).pending
         for lane in (INTERACTIVE, BULK):
             waiting = await messages_waiting(self.client, lane)
             while users := await self.ledger.sweep(lane):
+                if waiting > ENOUGH_WAITING + 2 * pending // USERS_A_MESSAGE:
+                    # For everybody: where no worker takes them, more would only fill Redis.
+                    break
                 await self.send(users, lane)
                 resent[lane] = resent.get(lane, 0) + len(users)
                 if waiting:

@@ -137,6 +137,20 @@ def test_while_messages_wait_a_thousand_are_sent_again_at_a_time_and_whose_worke
     world(body)
 
 
+def test_where_no_worker_takes_messages_they_do_not_fill_redis(world):
+    async def body(world):
+        await world.lost(WHOLE_LOAD, Trigger.SCHEDULED)
+        await world.client.rpush(f"dramatiq:{BULK}", *["a message"] * 120)
+        await world.sweeper.sweep()
+        assert world.sent.users == []
+        await world.client.ltrim(f"dramatiq:{BULK}", 0, 50)
+        await world.lost(WHOLE_LOAD, Trigger.SCHEDULED)
+        await world.sweeper.sweep()
+        assert len(world.sent.users) == 1_000
+
+    world(body)
+
+
 def test_whoever_a_full_sync_waits_for_is_urgent_once_changed_in_drupal(world):
     async def body(world):
         await world.lost(USERS[:1], Trigger.SCHEDULED)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from state.embedded import EmbeddedServer, socket_path
 
@@ -22,9 +27,13 @@ sys.stdin.readline()
 """
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", USER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", USER, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
     )
 
 
@@ -73,3 +82,49 @@ def test_a_long_folder_name_is_no_obstacle_and_the_folder_is_private(tmp_path):
     assert folder.stat().st_mode & 0o777 == 0o700
     server.leave()
     assert stopped(folder)
+
+
+def test_a_server_that_was_killed_is_there_again_with_what_it_had(tmp_path):
+    """Its users are workers that run on: nobody else would start it."""
+    server = EmbeddedServer.join(tmp_path)
+    client = redis.Redis.from_url(server.url, decode_responses=True, retry=Retry(ConstantBackoff(0.1), 100))
+    client.set("kept", "yes")
+    client.config_set("appendfsync", "always")
+    client.set("also", "yes")
+    killed = client.info("server")["process_id"]
+    os.kill(killed, signal.SIGKILL)
+    assert client.mget("kept", "also") == ["yes", "yes"]
+    assert client.info("server")["process_id"] != killed
+    client.close()
+    server.leave()
+    assert stopped(tmp_path)
+
+
+def test_processes_of_other_environments_share_the_server_all_the_same(tmp_path):
+    """A service with a temporary folder of its own and a shell, say: two servers would be two ledgers."""
+    folder = tmp_path / ("x" * 120)
+    with ExitStack() as stack:
+        # Short ones: a socket's path has room for little.
+        places = [stack.enter_context(tempfile.TemporaryDirectory(dir="/tmp")) for _ in range(2)]
+        processes = [start(folder, TMPDIR=place) for place in places]
+        urls = [process.stdout.readline().strip() for process in processes]
+        assert urls[0] == urls[1] != ""
+        for process in processes:
+            process.kill()
+            process.wait()
+        assert stopped(folder)
+
+
+def test_a_second_server_never_gets_the_folder_of_one_that_it_cannot_reach(tmp_path):
+    server = EmbeddedServer.join(tmp_path)
+    path = socket_path(tmp_path)
+    second = subprocess.run(
+        [sys.executable, "-m", "state.embedded", str(tmp_path)], capture_output=True, text=True, timeout=20
+    )
+    assert second.returncode == 1
+    assert f"another server has this folder, at {path}" in second.stderr
+    client = redis.Redis.from_url(server.url)
+    assert client.ping()
+    client.close()
+    server.leave()
+    assert stopped(tmp_path)

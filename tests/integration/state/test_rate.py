@@ -149,7 +149,7 @@ def test_what_one_process_learns_the_other_paces_at(redis_url):
         await one.emptied(1, opened + 300 * 1000 / 150, 0, 0.1)
         # 290 in two seconds; what the search found is begun a little above (state.allowance.AT_FIRST).
         assert float(await client.hget(PACE, "per_second")) == pytest.approx(1.1 * 145, abs=3)
-        await Gate(client, "acme").resume()
+        await client.hdel(GATE, "throttled_until")
         moments = await other.take(50)
         assert moments.paced
         assert moments.between == pytest.approx(1 / (1.1 * 145), rel=0.03)
@@ -210,10 +210,21 @@ def test_the_operators_rate_is_never_exceeded_whatever_was_found(redis_url):
 def test_a_person_who_opens_the_gate_is_not_kept_waiting(redis_url):
     async def body(client, one, other):
         await one.emptied(3600, 0, 10, 0.1)
-        await Gate(client, "acme").resume()
-        moments = await other.take(1, urgent=True)
-        assert (moments.count, moments.closed) == (1, 0)
-        assert moments.first < 0.1
+        assert await Gate(client, "acme").resume()
+        assert not await Gate(client, "acme").resume()
+        assert await other.take(1, urgent=True) == Moments(), "and nothing is known of a rate"
+
+    on_redis(redis_url, body)
+
+
+def test_after_an_hours_wait_nobody_crawls_for_hours(redis_url):
+    """Two requests and 429 need not mean two requests an hour."""
+
+    async def body(client, one, other):
+        await one.emptied(3600, 0, 2, 0.1)
+        curve = {name: float(await client.hget(PACE, name)) for name in ("per_second", "doubt")}
+        # At first one in half a minute, and twice as many every quarter of one.
+        assert curve == {"per_second": pytest.approx(2 / 60, rel=0.01), "doubt": pytest.approx(15)}
 
     on_redis(redis_url, body)
 
