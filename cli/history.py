@@ -146,10 +146,10 @@ def _moment(text: str | None) -> float | None:
     age = re.fullmatch(r"(\d+)([smhd])", text)
     if age:
         unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}[age.group(2)]
-        return time.time() - int(age.group(1)) * unit
+        return max(0.0, time.time() - int(age.group(1)) * unit)
     try:
-        return dt.datetime.fromisoformat(text).astimezone().timestamp()
-    except ValueError:
+        return max(0.0, dt.datetime.fromisoformat(text).astimezone().timestamp())
+    except (ValueError, OverflowError):
         raise CommandError(
             f"--since {text}: write an age such as 30m, 12h or 7d, or a time such as 2026-11-23T08:00"
         ) from None

@@ -201,6 +201,9 @@ def _cron(where: str, cron: Any) -> _Found:
             yield where, "never fires: there is no such day", example
     except (ValueError, OverflowError):
         yield where, "is not a cron line", example
+    except LookupError:
+        what = "cannot be looked at: the environment variable TZ names no time zone that is known here"
+        yield where, what, "write one such as Europe/Berlin into TZ, or unset it"
 
 
 def _address(where: str, url: Any, *, insecure: bool) -> _Found:

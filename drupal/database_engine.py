@@ -134,7 +134,10 @@ def _only_read_postgresql(connection: Any, _record: Any) -> None:
 
 def _sqlite_engine(url: URL) -> Engine:
     file = Path(str(url.database)).expanduser()
-    lock_seconds = float(str(url.query.get("timeout", SQLITE_LOCK_SECONDS)))
+    try:
+        lock_seconds = float(str(url.query.get("timeout", SQLITE_LOCK_SECONDS)))
+    except ValueError:
+        raise NotDrupal("drupal.url: timeout is no number; write seconds, as in ?timeout=15") from None
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(

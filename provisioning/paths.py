@@ -140,6 +140,17 @@ def satisfies(element: JsonValue, filters: tuple[tuple[str, Any], ...]) -> bool:
     return all(_same(get(element, name), value) for name, value in filters)
 
 
+def meant(value: JsonValue, filters: tuple[tuple[str, Any], ...]) -> list[dict[str, Any]]:
+    """The elements that meet all equalities. Some servers lose `type`: the only element that there is then is the one."""
+    elements = value if isinstance(value, list) else [value]
+    objects = [element for element in elements if isinstance(element, dict)]
+    found = [element for element in objects if satisfies(element, filters)]
+    by_type = all(name.lower() == "type" for name, _ in filters)
+    if not found and by_type and len(objects) == 1 and member(objects[0], "type") is None:
+        return objects
+    return found
+
+
 def _same(actual: Any, wanted: Any) -> bool:
     return actual is not None and str(actual).lower() == str(wanted).lower()
 
@@ -151,8 +162,7 @@ def value_at(resource: Mapping[str, Any], path: Path) -> JsonValue:
         return None
     value = get(holder, path.attribute)
     if path.filters:
-        elements = value if isinstance(value, list) else [value]
-        value = next((element for element in elements if satisfies(element, path.filters)), None)
+        value = next(iter(meant(value, path.filters)), None)
     if path.sub is None:
         return value
     if isinstance(value, list):
@@ -191,10 +201,8 @@ def _element(holder: MutableMapping[str, Any], path: Path) -> MutableMapping[str
     if not isinstance(elements, list):
         elements = [elements] if isinstance(elements, dict) else []
     holder[key] = elements
-    for element in elements:
-        if satisfies(element, path.filters):
-            found: MutableMapping[str, Any] = element
-            return found
+    if found := meant(elements, path.filters):
+        return found[0]
     made = dict(path.filters)
     elements.append(made)
     return made
@@ -219,7 +227,9 @@ def _remove_from(holder: MutableMapping[str, Any], path: Path) -> None:
         return
     value = holder[key]
     if path.filters and isinstance(value, list):
-        holder[key] = [kept for element in value if (kept := _without(element, path)) is not None]
+        found = list(map(id, meant(value, path.filters)))
+        kept = (_without(element, path) if id(element) in found else element for element in value)
+        holder[key] = [element for element in kept if element is not None]
     elif path.sub is not None and isinstance(value, dict):
         value.pop(member(value, path.sub) or path.sub, None)
     else:
@@ -230,9 +240,7 @@ def _remove_from(holder: MutableMapping[str, Any], path: Path) -> None:
 
 
 def _without(element: JsonValue, path: Path) -> JsonValue:
-    if not satisfies(element, path.filters):
-        return element
-    if path.sub is None:
+    if path.sub is None or not isinstance(element, dict):
         return None
     rest = {key: value for key, value in element.items() if key.lower() != path.sub.lower()}
     names = {name.lower() for name, _ in path.filters}

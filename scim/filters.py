@@ -6,7 +6,7 @@ import json
 from urllib.parse import quote
 
 from provisioning.model import RemoteUser
-from provisioning.paths import parse, value_at
+from provisioning.paths import get, meant, parse, value_at
 
 # userName and e-mail addresses are compared without regard to case (RFC 7643 4.1.1, 4.1.2); ids are not.
 _EXACT = frozenset({"externalid", "id"})
@@ -34,9 +34,14 @@ def resource_path(scim_id: str) -> str:
 
 
 def texts_at(account: RemoteUser, attribute: str) -> list[str]:
-    """All values an account has for an attribute, as text."""
-    actual = value_at(account.resource, parse(attribute))
-    values = actual if isinstance(actual, list) else [actual]
+    """All values an account has for an attribute, as text: of every element that a path's filter fits."""
+    path = parse(attribute)
+    if path.filters:
+        elements = meant(value_at(account.resource, path.whole), path.filters)
+        values = [get(element, path.sub or "value") for element in elements]
+    else:
+        actual = value_at(account.resource, path)
+        values = actual if isinstance(actual, list) else [actual]
     return [str(each) for each in values if each is not None]
 
 

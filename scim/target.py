@@ -6,7 +6,7 @@ What is learned of a target (it cannot PATCH, a filter lies) is kept as quirks, 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ from provisioning.diff import merge
 from provisioning.errors import Missing, Outage, Permanent, Transient
 from provisioning.inflate import ACCEPTED
 from provisioning.model import Changes, Desired, RemotePage, RemoteUser
+from provisioning.paths import parse, value_at
 from provisioning.schema import UserSchemas
 from scim.authorization import authorization
 from scim.bulk import Bulk
@@ -41,7 +42,7 @@ from scim.writes import SingleRequests, Writes
 
 # A PATCH path that one server refuses with these may still be set by PUT.
 _PATH_REFUSED = {"invalidPath", "noTarget", None}
-_ESCAPED = frozenset('"\\')
+_NOBODY = "nobody@scimpipe.invalid"
 
 
 @dataclass(slots=True)
@@ -105,10 +106,20 @@ class ScimTarget:
             # Whoever ignores the filter shows others and perhaps, further on, the right one.
             if found or not answered:
                 return found
-        # A target may stumble over an escaped quote alone, and filter everything else well.
-        if answered is not None or not _ESCAPED & set(value):
+        # It may have stumbled over this value alone: a quote, or one that is too long.
+        if not await self._filters_by(attribute):
             await self._quirks.add(unfiltered(attribute))
         return await self.find_in_listing(attribute, value)
+
+    async def _filters_by(self, attribute: str) -> bool:
+        """Whether nobody is shown where nobody can be."""
+        with Consequences():
+            try:
+                return not await self._client.query(equals(attribute, _NOBODY))
+            except (BadRequest, NotSupported):
+                return False
+            except NotThere:
+                return True
 
     async def find_in_listing(self, attribute: str, value: str) -> Sequence[RemoteUser]:
         return [
@@ -188,14 +199,28 @@ class ScimTarget:
         with Consequences(writing=True):
             if method == "put":
                 return await self._put(scim_id, changes)
+            changes = await self._as_there(scim_id, changes)
             try:
                 answer = await self._patch(scim_id, patch_body(changes, desired), known)
             except (NotSupported, NotThere, BadRequest) as error:
-                if self._settings.update_method == "patch" or not _put_may_help(error):
-                    raise
-                return await self._put_instead(scim_id, changes, error)
+                if self._settings.update_method != "patch" and _put_may_help(error):
+                    return await self._put_instead(scim_id, changes, error)
+                if isinstance(error, NotThere):
+                    raise _refused_as_not_there(error) from None
+                raise
         self._patched.update(changes.names)
         return answer
+
+    async def _as_there(self, scim_id: str, changes: Changes) -> Changes:
+        """An element of a list that was never sent may be there all the same: then it is changed, and no second one made."""
+        elements = {text: parse(text).element for text in changes.added if parse(text).filters}
+        if not elements:
+            return changes
+        account = await self._client.get(scim_id)
+        there = {
+            text for text, element in elements.items() if value_at(account.resource, element) is not None
+        }
+        return replace(changes, added=changes.added - there)
 
     async def _method(self, changes: Changes) -> str:
         if self._settings.update_method != "auto":
@@ -233,7 +258,10 @@ class ScimTarget:
             # Another user's account must never be written here.
             raise UnusableAnswer("the target answered a read with another user than the one asked for")
         version = account.version if (await self.features()).etag else None
-        return await self._client.replace(scim_id, merge(account.resource, changes), version)
+        try:
+            return await self._client.replace(scim_id, merge(account.resource, changes), version)
+        except NotThere as error:
+            raise _refused_as_not_there(error) from None
 
     async def delete(self, scim_id: str) -> None:
         with Consequences(writing=True):
@@ -263,6 +291,11 @@ class ScimTarget:
             ) from None
         except Permanent as error:
             raise Outage(error.detail, status_code=error.status_code) from None
+
+
+def _refused_as_not_there(error: NotThere) -> Transient:
+    """404 to a write, of an account that was read a moment ago: whoever took it to be gone would make a second one."""
+    return Transient(f"{error}, and showed the account a moment before", status_code=error.status)
 
 
 def _put_may_help(error: StatusError) -> bool:

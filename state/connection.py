@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
@@ -30,6 +31,7 @@ class RedisUnavailable(Exception):  # an outage, named as one
 def redis_url(settings: Settings) -> str:
     """The URL to connect to; joins (and if need be starts) the embedded server. Raises RedisUnavailable."""
     if settings.redis.url != "embedded":
+        _refuse_unusable(settings.redis.url)
         return settings.redis.url
     try:
         return EmbeddedServer.join(settings.service.data_dir).url
@@ -37,6 +39,20 @@ def redis_url(settings: Settings) -> str:
         raise RedisUnavailable(
             f"the embedded server in {settings.service.data_dir} could not be started: {error}; "
             "look at valkey.log there, or set redis.url to a server of yours"
+        ) from None
+
+
+def _refuse_unusable(url: str) -> None:
+    """What redis-py would raise of it in the middle of the work, or take for database 0."""
+    path = urlsplit(url).path.strip("/")
+    try:
+        if not url.startswith("unix://") and path:
+            int(path)
+        redis.ConnectionPool.from_url(url).make_connection()
+    except (TypeError, ValueError):
+        raise RedisUnavailable(
+            f"redis.url, {shown(url)}: an argument, or the number of the database, is not understood; "
+            "write redis://host:6379/0"
         ) from None
 
 

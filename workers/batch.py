@@ -166,7 +166,10 @@ class Batch:
         limit = self._work.settings.limits.max_attempts
         for job in jobs:
             if job.attempt > limit:
-                detail = f"gave up after {limit} attempts: each time the worker ended before it was done"
+                detail = (
+                    f"gave up after {job.attempt - 1} attempts: each time the worker ended before it was done, or "
+                    f"limits.max_attempts, {limit} now, was larger before"
+                )
                 reporter = self._work.reconciler.reporter(job)
                 await self._settle(
                     job, reporter.report(OperationName.NONE, OutcomeName.FAILED, detail=detail)

@@ -87,7 +87,44 @@ def test_a_filter_that_cannot_be_believed_is_replaced_by_the_listing_and_remembe
     assert found == [ANNA["id"]]
     assert none == []
     assert asyncio.run(quirks.items()) == {"unfiltered:externalId"}
-    assert len([request for request in server.requests if "filter" in request.query]) == 1
+    # The second one asked whether it was the value.
+    assert len([request for request in server.requests if "filter" in request.query]) == 2
+
+
+@pytest.mark.parametrize("status", [400, 414, 422])
+def test_one_value_that_a_target_refuses_is_not_held_against_its_filters(use, status):
+    """Else every look-up would read the listing, for ever; and who cannot be listed whole gets no new user any more."""
+    long, bert = {**ANNA, "userName": "a" * 150}, {"id": "b", "userName": "bert"}
+
+    def answer(request):
+        asked = request.query.get("filter", "")
+        if len(asked) > 140:
+            return Answer(status)
+        return listing(bert) if "bert" in asked else listing(long, bert) if not asked else listing()
+
+    async def body(target):
+        return [
+            account.scim_id for name in ("a" * 150, "bert") for account in await target.find("userName", name)
+        ]
+
+    quirks = QuirksInMemory()
+    found, server = use(no_discovery(answer), body, quirks=quirks)
+    assert found == [ANNA["id"], "b"]
+    assert asyncio.run(quirks.items()) == frozenset()
+    assert "bert" in server.requests[-1].query["filter"]
+
+
+def test_whoever_has_two_addresses_of_a_type_is_found_by_the_second(use):
+    """Not finding them would make a second account."""
+    emails = [{"type": "work", "value": "old@example.test"}, {"type": "work", "value": "anna@example.test"}]
+
+    async def body(target):
+        return await target.find('emails[type eq "work"].value', "Anna@example.test")
+
+    quirks = QuirksInMemory()
+    found, _ = use(no_discovery(lambda _: listing({**ANNA, "emails": emails})), body, quirks=quirks)
+    assert [account.scim_id for account in found] == [ANNA["id"]]
+    assert asyncio.run(quirks.items()) == frozenset()
 
 
 def test_a_target_that_stumbles_over_a_quote_is_not_mistrusted_for_everybody(use):
@@ -96,7 +133,7 @@ def test_a_target_that_stumbles_over_a_quote_is_not_mistrusted_for_everybody(use
         return (
             Answer(400, {"scimType": "invalidFilter"})
             if "\\" in asked
-            else listing({**ANNA, "userName": 'o"b'})
+            else listing(*([] if asked else [{**ANNA, "userName": 'o"b'}]))
         )
 
     async def body(target):

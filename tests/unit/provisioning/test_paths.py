@@ -74,3 +74,36 @@ def test_what_is_set_is_found_and_what_is_removed_is_not(values, path, value):
     for other, expected in values.items():
         if other != path:
             assert value_at(resource, parse(other)) == expected
+
+
+WORK = parse('emails[type eq "work"].value')
+
+
+@pytest.mark.parametrize("emails", [[{"value": "a1"}], {"value": "a1"}])
+def test_where_a_target_loses_the_type_the_only_element_is_the_one(emails):
+    """Else each change would add an address, and clearing would clear none."""
+    account = {"emails": emails}
+    assert value_at(account, WORK) == "a1"
+    set_value(account, WORK, "a2")
+    assert account == {"emails": [{"value": "a2"}]}
+    remove_value(account, WORK)
+    assert account == {}
+
+
+@pytest.mark.parametrize(
+    "emails",
+    [[{"type": "home", "value": "h"}], [{"value": "1"}, {"value": "2"}], []],
+    ids=["another type", "two without", "none"],
+)
+def test_no_element_is_taken_for_another(emails):
+    account = {"emails": list(emails)}
+    assert value_at(account, WORK) is None
+    remove_value(account, WORK)
+    assert account.get("emails", []) == emails
+    set_value(account, WORK, "w")
+    assert account["emails"] == [*emails, {"type": "work", "value": "w"}]
+
+
+def test_an_only_element_is_not_taken_for_the_primary_one():
+    account = {"emails": [{"type": "home", "value": "h"}]}
+    assert value_at(account, parse("emails[primary eq true].value")) is None

@@ -236,6 +236,39 @@ def test_who_says_of_everything_that_it_is_not_there_has_not_deleted_anybody(sta
     run(Answer(status), body)
 
 
+@pytest.mark.parametrize("method", ["auto", "patch", "put"])
+def test_404_to_a_write_is_not_believed_of_an_account_that_is_shown(method):
+    """Whoever took it to be gone would make a second one, or leave a leaver's active."""
+
+    async def body(target):
+        with pytest.raises(Transient) as raised:
+            await target.update("a", CHANGES, Desired({"userName": "anna", "title": "x"}), None)
+        return raised.value
+
+    def answer(request: Request) -> Answer:
+        return Answer(body=ANNA) if request.method == "GET" and request.path == "/Users/a" else Answer(404)
+
+    error, _ = run(answer, body, update_method=method)
+    assert (type(error), error.status_code) == (Transient, 404)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_element_that_is_there_is_changed_though_it_was_never_sent(there):
+    """As where a mapping was extended, or an adopted account has an address and its user gets one later."""
+    work = {"type": "work", "value": "old@example.test"}
+    account = {**ANNA, "emails": [work] if there else [{**work, "type": "home"}]}
+    path = 'emails[type eq "work"].value'
+    changes = Changes(set={path: "new@example.test"}, added=frozenset({path}))
+
+    async def body(target):
+        await target.update("a", changes, Desired({"userName": "anna", path: "new@example.test"}), None)
+
+    _, server = run(lambda _: Answer(body=account), body, update_method="patch")
+    (patch,) = (request for request in server.requests if request.method == "PATCH")
+    (operation,) = patch.body["Operations"]
+    assert (operation["op"], operation["path"]) == (("replace", path) if there else ("add", "emails"))
+
+
 def test_404_to_a_create_is_about_its_user_where_the_target_is_there():
     """As of a manager who is not found. For ever "the target is away", the user would be pending for ever."""
 
