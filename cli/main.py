@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -75,6 +76,12 @@ app.add_typer(letters.held, name="held")
 
 
 def main() -> None:
+    for argument in sys.argv[1:]:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            sys.stderr.write(f"an argument is no text in UTF-8: {argument!a}\n")
+            sys.exit(2)
     app()
 
 

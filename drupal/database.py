@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from config.settings import DrupalDatabaseSettings, SecretUnavailableError
 from drupal import database_queries as queries
-from drupal.database_engine import database_url, open_engine
+from drupal.database_engine import cut_off, database_url, open_engine
 from drupal.database_errors import database_error
 from drupal.database_queries import ShapeOutdated
 from drupal.database_schema import Site, UserTables
-from drupal.errors import source_errors
+from drupal.errors import NotDrupal, Unreachable, source_errors
 from drupal.fields import field_names
 from provisioning.mapping import BASE_NAMES
 from provisioning.model import FieldInfo, SourceUser, Total, UserRef
@@ -27,6 +28,8 @@ CONNECTIONS = 4
 READ_BATCH = 500
 SCAN_PAGE = 1000
 IDS_PAGE = 10_000
+# Of one read with all its statements, the longest of which the server or the driver ends before (QUERY_TIMEOUT_SECONDS).
+LONGEST_SECONDS = 180.0
 
 T = TypeVar("T")
 Work = Callable[[Connection, UserTables], T]
@@ -50,6 +53,7 @@ class DatabaseReader:
         self._site = Site("" if settings.url.startswith("sqlite") else settings.table_prefix)
         self._lock = threading.Lock()
         self._engine: Engine | None = None
+        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
         self._tables: UserTables | None = None
         # As many threads as connections: none waits for the pool, and the loop is never blocked.
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="drupal-database")
@@ -124,7 +128,16 @@ class DatabaseReader:
 
     async def _threaded(self, work: Callable[[], T]) -> T:
         with source_errors():
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            try:
+                async with asyncio.timeout(LONGEST_SECONDS):
+                    return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            except TimeoutError:
+                # PostgreSQL's driver waits for ever at a connection that stands and says nothing.
+                cut_off(self._connections)
+                host = database_url(self._settings).host or "the host"
+                raise Unreachable(
+                    f"the database at {host} has not answered for {LONGEST_SECONDS:g} s; is it, or what is in between, stuck?"
+                ) from None
 
     def _on_tables(self, work: Work[T]) -> T:
         try:
@@ -142,17 +155,29 @@ class DatabaseReader:
     def _in_session(self, work: Callable[[Connection], T]) -> T:
         """One read-only transaction."""
         try:
-            with self._opened().connect() as connection, connection.begin():
+            with self._connected() as connection, connection.begin():
                 return work(connection)
         except (SQLAlchemyError, SecretUnavailableError, OSError, RuntimeError) as error:
             # RuntimeError is PyMySQL's, for want of a package. What we knew of the tables may be what is wrong.
             self._tables = None
             raise database_error(error, database_url(self._settings)) from None
 
+    def _connected(self) -> Connection:
+        try:
+            return self._opened().connect()
+        except (TypeError, ProgrammingError) as error:
+            if isinstance(error, ProgrammingError) and "connection option" not in str(error):
+                raise
+            raise NotDrupal(
+                "drupal.url has an argument that the database's driver does not know; see the driver's connect"
+            ) from None
+
     def _opened(self) -> Engine:
         with self._lock:
             if self._engine is None:
                 self._engine = open_engine(self._settings, CONNECTIONS)
+                if not self._settings.url.startswith("sqlite"):
+                    event.listen(self._engine, "connect", lambda made, _: self._connections.add(made))
             return self._engine
 
 

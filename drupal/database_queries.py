@@ -32,7 +32,7 @@ from provisioning.model import FieldValue, SourceUser, Total, UserRef
 AUTHENTICATED = "authenticated"
 TIMES = ("created", "changed", "access", "login")
 # Larger numbers fit no uid column, and PostgreSQL refuses to compare them.
-LONGEST_UID = 10
+LARGEST_UID = 2**31 - 1
 _ICU = "und-x-icu"
 # Users asked for by name lie together where their uids span no more than so many times their number.
 DENSE = 2
@@ -207,7 +207,9 @@ def _is_id(tables: UserTables, text: str) -> ColumnElement[bool]:
     if not text.isascii():
         return false()
     same = func.lower(tables.users.c.uuid) == text.lower()
-    return or_(tables.users.c.uid == int(text), same) if text.isdigit() and len(text) <= LONGEST_UID else same
+    if text.isdigit() and len(text) <= len(str(LARGEST_UID)) and int(text) <= LARGEST_UID:
+        return or_(tables.users.c.uid == int(text), same)
+    return same
 
 
 def _comparable(connection: Connection, column: ColumnElement[str]) -> ColumnElement[str]:

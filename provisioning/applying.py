@@ -150,7 +150,7 @@ class Applying:
     async def _send(self, operation: op.Update, changes: Changes, kept: Sequence[str] = ()) -> str:
         """kept: attributes that stay on the account though the user has no value any more."""
         answer = await self._request(operation, changes)
-        detail = await self._note_rewritten(changes.set, answer)
+        detail = await self._note_rewritten(changes.set, answer, changes.removed)
         version = answer.version if answer else None
         if self.source.presence is not Presence.ACTIVE:
             await self.linking.remember_left(operation.scim_id, version, changes.set)
@@ -220,8 +220,10 @@ class Applying:
             operation.scim_id, changes, self.source.desired, operation.version
         )
 
-    async def _note_rewritten(self, sent: Mapping[str, object], answer: RemoteUser | None) -> str:
-        names = not_kept(sent, answer.resource) if answer else ()
+    async def _note_rewritten(
+        self, sent: Mapping[str, object], answer: RemoteUser | None, removed: Sequence[str] = ()
+    ) -> str:
+        names = not_kept(sent, answer.resource, removed) if answer else ()
         if not names:
             return ""
         # Whether an account is active is never taken as the target has it.

@@ -9,7 +9,7 @@ import copy
 import hashlib
 import json
 from binascii import b2a_base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +24,7 @@ DIGEST_LETTERS = 7
 _ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 _ALIKE = frozenset({str, bool})
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_EMPTY: tuple[JsonValue, ...] = (None, "", [])
 # Never returned by a target (RFC 7643 4.1.1, returned: never): their absence from an answer says nothing.
 _UNREADABLE = frozenset({"password"})
 
@@ -78,9 +79,9 @@ def changes_from(
     removed = tuple(
         path
         for path in sent
-        if path in mapped and path not in wanted and value_at(resource, parse(path)) not in (None, "", [])
+        if path in mapped and path not in wanted and value_at(resource, parse(path)) not in _EMPTY
     )
-    return Changes(changed, removed, frozenset(path for path in changed if held[path] in (None, "", [])))
+    return Changes(changed, removed, frozenset(path for path in changed if held[path] in _EMPTY))
 
 
 def _with_active(desired: Desired, active_there: bool) -> Mapping[str, JsonValue]:
@@ -130,9 +131,11 @@ def merge(resource: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
     return merged
 
 
-def not_kept(sent: Mapping[str, JsonValue], answer: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of sent attributes which the target's answer shows dropped or rewritten. An answer that is not a
-    whole resource (no userName) proves nothing.
+def not_kept(
+    sent: Mapping[str, JsonValue], answer: Mapping[str, Any], removed: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Names of sent attributes which the target's answer shows dropped or rewritten, and of removed ones that it still has. An
+    answer that is not a whole resource (no userName) proves nothing.
     """
     if member(answer, "userName") is None:
         return ()
@@ -141,4 +144,4 @@ def not_kept(sent: Mapping[str, JsonValue], answer: Mapping[str, Any]) -> tuple[
         for path, value in sent.items()
         if parse(path).attribute.lower() not in _UNREADABLE
         and not _equal(value_at(answer, parse(path)), value)
-    )
+    ) + tuple(path for path in removed if value_at(answer, parse(path)) not in _EMPTY)

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import aiohttp
 import httpx
@@ -147,6 +147,7 @@ class Transport:
         limiter: Limiter | None = None,
     ) -> None:
         self._base = base_url.rstrip("/")
+        self._origin = _origin(httpx.URL(base_url))
         self._wire = wire
         self._authorization = authorization
         self._limiter = limiter or Unlimited()
@@ -210,10 +211,10 @@ class Transport:
     def _redirected(self, url: httpx.URL, answer: Answer, method: str) -> httpx.URL:
         try:
             location = urljoin(str(url), answer.headers.get("location", ""))
-            origin = urlsplit(location)[:2]
-        except ValueError:
+            origin = _origin(httpx.URL(location))
+        except (ValueError, httpx.InvalidURL):
             raise UnusableAnswer("the target redirects to what is no address; is base_url right?") from None
-        if origin != urlsplit(self._base)[:2]:
+        if origin != self._origin:
             raise UnusableAnswer(
                 "the target redirects to another origin, which the token must not reach; correct base_url"
             )
@@ -221,10 +222,7 @@ class Transport:
             raise UnusableAnswer(
                 f"the target answered a {method} with {answer.status}, which loses it; correct base_url"
             )
-        try:
-            return httpx.URL(location)
-        except httpx.InvalidURL:
-            raise UnusableAnswer("the target redirects to what is no address; is base_url right?") from None
+        return httpx.URL(location)
 
     async def _send_once(
         self, method: str, url: httpx.URL, content: Content | None, headers: Mapping[str, str], kind: str
@@ -281,6 +279,11 @@ class Transport:
             return response.status_code, names, await read_bounded(response.stream, names, LARGEST_BODY)
         finally:
             await response.stream.aclose()
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    """As httpx has it: in small letters, and without a port that goes without saying."""
+    return url.scheme, url.host, url.port
 
 
 def _answer(status: int, headers: Mapping[str, str], raw: bytes) -> Answer:

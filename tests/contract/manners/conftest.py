@@ -22,12 +22,16 @@ def _token(tmp_path, request):
 @pytest.fixture
 def use(tmp_path) -> Callable[..., Any]:
     def user(
-        answer: Callable[[Request], Answer], body: Callable[[Any], Any], quirks: Any = None, **known: Any
+        answer: Callable[[Request], Answer],
+        body: Callable[[Any], Any],
+        quirks: Any = None,
+        spelled: Callable[[str], str] = str,
+        **known: Any,
     ) -> Any:
         with ScriptedTarget(answer) as server:
             settings = TargetSettings(
                 name="acme",
-                base_url=server.base_url,
+                base_url=spelled(server.base_url),
                 token=Secret(file=tmp_path / "token"),
                 mapping={"userName": MappedValue(value="name")},
                 limits=LimitSettings(timeout_seconds=2),

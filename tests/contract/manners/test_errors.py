@@ -113,6 +113,9 @@ def test_a_redirect_keeps_the_method_and_the_token_never_leaves_the_origin(use):
 
     made, server = use(no_discovery(answer), create)
     assert made.scim_id == "new"
+    # However base_url spells its host.
+    loudly = {"spelled": lambda url: url.replace("http://127.0.0.1", "HTTP://LocalHost")}
+    assert use(no_discovery(answer), create, **loudly)[0].scim_id == "new"
     assert [request.path for request in server.asked("POST")] == ["/Users", "/moved/Users"]
 
     with ScriptedTarget(lambda _: Answer(201, ANNA)) as elsewhere:

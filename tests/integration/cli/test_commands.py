@@ -211,6 +211,24 @@ def test_a_sync_whose_process_was_killed_is_taken_over_by_whoever_waits_for_it(r
     assert client.hget("scimpipe:{acme}:run:dead", "scanned_all") == "1"
 
 
+@pytest.mark.parametrize("since", ["99999999999d", "1901-01-01", "9999-12-30"])
+def test_a_moment_beyond_all_times_is_no_error(run, since):
+    done = run("history", "--since", since, "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, [])
+
+
+def test_a_time_zone_that_nobody_knows_is_told(run, monkeypatch):
+    monkeypatch.setenv("TZ", "Utopia/Capital")
+    done = run("check", field=SCHEDULED)
+    assert done.returncode in {2, 3}
+    assert "TZ names no time zone" in done.stdout + done.stderr
+
+
+def test_an_argument_that_is_no_text_is_told(run):
+    done = run("users", os.fsdecode(b"\xff"))
+    assert (done.returncode, "is no text in UTF-8" in done.stderr) == (2, True)
+
+
 def test_links_of_another_target_are_not_followed(run, redis_url):
     """Under its address the same ids may be other people's accounts: they would be blocked and renamed."""
     there, elsewhere = "http://127.0.0.1:9/scim", "http://127.0.0.1:10/scim"

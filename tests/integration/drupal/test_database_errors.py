@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 import traceback
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,11 +15,14 @@ import pytest
 from sqlalchemy import make_url, text
 
 from config.settings import DrupalDatabaseSettings, Secret
-from drupal.database import DatabaseReader
+from drupal import database, database_engine
+from drupal.database import CONNECTIONS, DatabaseReader
 from provisioning.errors import SourceUnreadable
+from tests.faults.source_faults import TcpProxy
 from tests.support.databases import KINDS, administrator, fresh_database, require, server_url
 from tests.support.site_fixture import TRAP_USERS, trap_site
 
+_PORTS = {"mariadb": 3306, "postgresql": 5432}
 SERVERS = tuple(kind for kind in KINDS if kind != "sqlite")
 CANARY = "canary-secret-7731"
 
@@ -165,6 +169,63 @@ def test_an_unknown_host_and_a_closed_port_are_told_apart(kind: str) -> None:
 
     assert "nobody knows the host database.invalid" in unknown
     assert "no connection to the database at 127.0.0.1:1" in closed
+
+
+async def _reads(reader: DatabaseReader) -> bool:
+    with suppress(SourceUnreadable):
+        return "users" in await reader.verify()
+    return False
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_server_that_stands_and_says_nothing_is_told_and_read_again_when_it_speaks(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a pooler that is stuck. Whoever waits for ever has a worker's users, and its threads."""
+    for name in ("CONNECT_TIMEOUT_SECONDS", "QUERY_TIMEOUT_SECONDS"):
+        monkeypatch.setattr(database_engine, name, 3)
+    with trap_site(kind, tmp_path) as (url, _):
+        server = make_url(url)
+        with TcpProxy(str(server.host), server.port or _PORTS[kind], 1) as proxy:
+
+            async def body() -> None:
+                through = server.set(host="127.0.0.1", port=proxy.port)
+                settings = DrupalDatabaseSettings(url=through.render_as_string(hide_password=False))
+                reader = DatabaseReader(settings, frozenset())
+                await reader.verify()
+                monkeypatch.setattr(database, "LONGEST_SECONDS", 1.0)
+                proxy.stall_seconds = 600.0
+                for _ in range(CONNECTIONS + 1):
+                    with pytest.raises(SourceUnreadable, match="has not answered for 1 s"):
+                        await reader.verify()
+                proxy.stall_seconds = 0.0
+                # Those who are connecting anew give that up first.
+                deadline = time.monotonic() + 40
+                while not await _reads(reader):
+                    assert time.monotonic() < deadline
+                await reader.close()
+
+            asyncio.run(body())
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_an_argument_that_the_driver_does_not_know_is_told(kind: str) -> None:
+    require(kind)
+    url = server_url(kind).set(database="site").update_query_dict({"shoe_size": "43"})
+    detail = told(url.render_as_string(hide_password=False))
+    assert "drupal.url" in detail
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_telephone_number_is_no_uid(kind: str, tmp_path: Path) -> None:
+    with trap_site(kind, tmp_path) as (url, _):
+
+        async def body() -> None:
+            reader = DatabaseReader(DrupalDatabaseSettings(url=url), frozenset())
+            assert await reader.search("4930123456") == []
+            await reader.close()
+
+        asyncio.run(body())
 
 
 @pytest.mark.parametrize("kind", KINDS)

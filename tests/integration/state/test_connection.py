@@ -40,6 +40,13 @@ def test_a_wrong_password_is_told_and_not_shown(tmp_path):
         assert "redis.password" in refused(settings(url))
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://127.0.0.1/abc", "redis://127.0.0.1?socket_timeout=abc", "redis://127.0.0.1?shoe_size=43"]
+)
+def test_an_argument_that_is_no_good_is_told_and_not_database_0(url):
+    assert "is not understood; write redis://host:6379/0" in refused(settings(url))
+
+
 def test_an_account_without_the_rights_is_told(tmp_path):
     with valkey(tmp_path, "--user", *["weak", "on", ">pw", "~scimpipe:*", "+ping"]) as url:
         (tmp_path / "password").write_text("pw")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -261,6 +262,25 @@ def test_what_the_target_does_not_keep_as_sent_is_sent_again_where_it_did_not_ge
     assert world.run(ANNA, attempt=2).outcome is OutcomeName.DONE
     assert world.accounts().keys() == {"anna.new"}
     assert world.run(ANNA).outcome is OutcomeName.UNCHANGED
+
+
+def test_an_attribute_that_the_target_does_not_take_away_is_named(world):
+    """As with PUT, where a target keeps what is left out (RFC 7644 3.5.1)."""
+    world.run(ANNA)
+    update = world.target.update
+
+    async def keeps(scim_id, changes, *rest):
+        await update(scim_id, replace(changes, removed=()), *rest)
+        return await world.target.get(scim_id)
+
+    world.target.update = keeps
+    world.site.edit(ANNA, mail=None)
+    result = world.run(ANNA)
+    assert (result.outcome, result.detail) == (
+        OutcomeName.DONE,
+        f"the target did not keep as sent: {MAIL}",
+    )
+    assert asyncio.run(world.rewritten.names()) == {MAIL}
 
 
 def test_a_403_is_told_also_where_the_target_cannot_be_asked_who_is_meant(world):
