@@ -5,7 +5,6 @@ Links name accounts by the ids they have there. Under another address the same i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from config.problems import ConfigError, Problem
@@ -33,7 +32,7 @@ async def settle_addresses(redis: Redis, settings: Settings) -> None:
         if known == now:
             continue
         if known is not None and linked and known != normal(target.moved_from or ""):
-            problems += _replaced(settings, name, known, linked)
+            problems.append(_replaced(settings, name, known, linked))
             continue
         if known is not None:
             await _forget(redis, name, everybody=not linked)
@@ -49,8 +48,8 @@ async def _forget(redis: Redis, name: str, *, everybody: bool) -> None:
         await redis.delete(key(name, "links"), key(name, "linked"))
 
 
-def _replaced(settings: Settings, name: str, known: str, linked: int) -> Iterator[Problem]:
-    yield Problem(
+def _replaced(settings: Settings, name: str, known: str, linked: int) -> Problem:
+    return Problem(
         str(settings.path),
         f"targets.{name}.base_url",
         f"the {linked} accounts linked to users are those at {known}, and may be other people's here",
