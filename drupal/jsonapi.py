@@ -26,7 +26,7 @@ from provisioning.model import FieldInfo, SourceUser, UserRef
 # Drupal gives no more, whatever is asked for.
 PAGE = 50
 LAST_UID = 2**31 - 1
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _Params = dict[str, str | int]
 _U = TypeVar("_U", SourceUser, UserRef)
 
@@ -93,7 +93,7 @@ class JsonApiReader:
         """
         await self._session.verify()
         for uuid in absent:
-            if _UUID.fullmatch(uuid) and await self._session.has(uuid):
+            if UUID.fullmatch(uuid) and await self._session.has(uuid):
                 raise Unintelligible("Drupal's listing leaves out a user that Drupal has")
 
     async def scan(self, after: int = 0) -> AsyncIterator[Sequence[SourceUser]]:
@@ -146,7 +146,7 @@ class JsonApiReader:
             queries: list[_Params] = []
             if text.isdigit():
                 queries.append(_condition("u", UID, "=", text))
-            if not _UUID.fullmatch(text):
+            if not UUID.fullmatch(text):
                 # Whoever is meant may come after many others whose names contain it.
                 operators = ("=", "CONTAINS") if text else ()
                 queries += [

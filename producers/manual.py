@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 from config.loading import ConfigError, load
 from config.logging import configure, get_logger
 from config.settings import OperationName, Trigger
+from drupal.jsonapi import UUID
 from producers.opened import opened
 from producers.submission import resolve
 from provisioning.errors import SourceUnreadable
@@ -55,7 +55,7 @@ async def _main(target: str, users: Sequence[str], config: Path | None) -> int:
 
 
 def _uuid(text: str) -> str:
-    if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
+    if not UUID.fullmatch(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a uuid; `scimpipe provision` takes names, uids and e-mail addresses as well"
         )

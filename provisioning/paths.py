@@ -145,10 +145,9 @@ def meant(value: JsonValue, filters: tuple[tuple[str, Any], ...]) -> list[dict[s
     elements = value if isinstance(value, list) else [value]
     objects = [element for element in elements if isinstance(element, dict)]
     found = [element for element in objects if satisfies(element, filters)]
-    by_type = all(name.lower() == "type" for name, _ in filters)
-    if not found and by_type and len(objects) == 1 and member(objects[0], "type") is None:
-        return objects
-    return found
+    if found or len(objects) != 1 or member(objects[0], "type") is not None:
+        return found
+    return objects if all(name.lower() == "type" for name, _ in filters) else []
 
 
 def _same(actual: Any, wanted: Any) -> bool:
