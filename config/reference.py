@@ -110,6 +110,8 @@ seconds. Filters: `abs capitalize default first float int join last length list 
 title trim truncate unique upper`. Calls, `*`, `**` and `%` are not allowed.
 
 An empty value means absent: it is left out when the account is made, and taken away later if scimpipe had set it.
+A number or a truth becomes text where SCIM has a text (`employeeNumber = "uid"`), and several values become the elements of a
+list: `roles = "roles"` gives `[{"value": "editor"}, {"value": "member"}]`. Attributes that RFC 7643 does not know get the value as it is.
 Attributes that are not mapped are never touched.
 
 ## Paths

@@ -14,6 +14,7 @@ from provisioning.diff import keyed
 from provisioning.expressions import EvaluationError, Expression, ExpressionError
 from provisioning.model import Desired, JsonValue, Presence, Source, SourceUser
 from provisioning.paths import CORE_USER, Path, PathError, parse, set_value, value_at
+from provisioning.values import Takes, carried, takes
 
 FINGERPRINT_BYTES = 9
 GONE = "!"
@@ -60,7 +61,7 @@ class Entry:
     path: Path
     expression: Expression
     on_create: bool
-    is_text: bool
+    takes: Takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +137,7 @@ class CompiledTarget:
             raise EvaluationError(f"{entry.text}: {error}") from None
         if entry.text == "active":
             return bool(value)
-        if isinstance(value, str):
-            return value if value and not value.isspace() else None
-        if value is None or value in ([], {}):
-            return None
-        return str(value) if entry.is_text else value
-
-
-# Identifiers are strings in SCIM, also where Drupal's are numbers (RFC 7643 3.1).
-_TEXT_ATTRIBUTES = frozenset({"externalid", "username"})
+        return carried(value, entry.takes)
 
 
 def compile_target(settings: TargetSettings) -> CompiledTarget:
@@ -187,8 +180,7 @@ def _entry(key: str, text: str, value: MappedValue, problems: list[MappingProble
             MappingProblem(key, str(error), "write an expression over Drupal fields, such as mail | lower")
         )
         return None
-    is_text = path.attribute.lower() in _TEXT_ATTRIBUTES
-    return Entry(text, path, expression, value.on == "create", is_text)
+    return Entry(text, path, expression, value.on == "create", takes(path))
 
 
 def _scope(key: str, text: str, problems: list[MappingProblem]) -> Expression | None:
@@ -226,6 +218,8 @@ def matching_value(desired: Desired, attribute: str) -> str | None:
         value = value_at(new_resource(desired), parse(attribute))
     if isinstance(value, list):
         value = next((item for item in value if item), None)
+    if isinstance(value, dict):
+        value = value.get("value")
     return None if value is None or isinstance(value, dict) else str(value)
 
 

@@ -12,8 +12,8 @@ from scim2_models import EnterpriseUser, User
 from provisioning.mapping import BASE_NAMES, CompiledTarget, Entry, MappingProblem, nearest
 from provisioning.model import FieldInfo
 from provisioning.paths import CORE_USER
+from provisioning.values import ENTERPRISE_USER
 
-ENTERPRISE_USER = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 # Common attributes of every resource, in no schema (RFC 7643 3.1).
 _COMMON = ("externalId",)
 

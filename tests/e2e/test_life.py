@@ -67,6 +67,8 @@ def expected(user: dict[str, Any]) -> dict[str, Any]:
         "department": user["field_department"],
         "userType": "staff" if "editor" in user["roles"] else "member",
         "title": ", ".join(user["field_interests"]) or None,
+        "entitlements": sorted(user["field_interests"]) or None,
+        "employeeNumber": str(user["uid"]),
     }
     return {name: value for name, value in account.items() if value is not None}
 
@@ -75,6 +77,7 @@ def shown(account: dict[str, Any]) -> dict[str, Any]:
     name = account.get("name") or {}
     mails = [each["value"] for each in account.get("emails") or [] if each.get("type") == "work"]
     assert len(mails) <= 1
+    enterprise = account.get(ENTERPRISE) or {}
     found = {
         "userName": account["userName"],
         "displayName": account.get("displayName"),
@@ -82,9 +85,11 @@ def shown(account: dict[str, Any]) -> dict[str, Any]:
         "givenName": name.get("givenName"),
         "familyName": name.get("familyName"),
         "mail": mails[0] if mails else None,
-        "department": (account.get(ENTERPRISE) or {}).get("department"),
+        "department": enterprise.get("department"),
         "userType": account.get("userType"),
         "title": account.get("title"),
+        "entitlements": sorted(each["value"] for each in account.get("entitlements") or ()) or None,
+        "employeeNumber": enterprise.get("employeeNumber"),
     }
     return {key: value for key, value in found.items() if value not in (None, "")}
 

@@ -39,6 +39,8 @@ displayName = "name"
 'urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department' = "field_department"
 userType = "'staff' if 'editor' in roles else 'member'"
 title = "field_interests | join(', ')"
+entitlements = "field_interests"
+'urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:employeeNumber' = "uid"
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,9 @@ from config.settings import MappedValue, TargetSettings
 from provisioning.expressions import EvaluationError
 from provisioning.mapping import MappingError, compile_target, matching_value, new_resource
 from provisioning.model import Desired, FieldInfo, Presence, SourceUser
+from provisioning.paths import parse
 from provisioning.schema import UserSchemas, check_mapping, read_schema, rfc_schemas
+from provisioning.values import Takes, takes
 from tests.support.resources import DEPARTMENT, KEY, MAIL
 
 
@@ -118,8 +121,46 @@ def test_every_problem_of_a_mapping_is_told_at_once():
     ]  # fmt: skip
 
 
+MANAGER = DEPARTMENT.replace("department", "manager.value")
+
+
+@pytest.mark.parametrize(
+    ("path", "expression", "value"),
+    [
+        ("roles", "roles", [{"value": "member"}]),
+        ("roles", "'staff' if 'editor' in roles else 'member'", [{"value": "member"}]),
+        ("emails", "[{'value': mail, 'primary': true}]", [{"value": "Zoe@Example.test", "primary": True}]),
+        ("entitlements", "[uid]", [{"value": "7"}]),
+        (DEPARTMENT, "uid", "7"),
+        (MANAGER, "uid", "7"),
+        ("title", "status", "true"),
+        ("name.givenName", "uid", "7"),
+        ("emails[type eq \"work\"].primary", "status", True),
+        ("urn:acme:User:grade", "uid", 7),
+        ("urn:acme:User:roles", "roles", ["member"]),
+    ],
+)  # fmt: skip
+def test_a_value_is_as_its_attribute_takes_it(path, expression, value):
+    rendered = compile_target(target({"userName": "name", path: expression})).render(user())
+    assert rendered.attributes[path] == value
+
+
+def test_the_types_of_attributes_are_the_rfcs():
+    for text, attribute in rfc_schemas().attributes():
+        path = parse(text)
+        whole = next(each for name, each in rfc_schemas().attributes() if name == str(path.whole))
+        expected = Takes.TEXT if attribute.type in {"string", "reference", "binary"} else Takes.ANY
+        if attribute.multi_valued and any(sub.name == "value" for sub in attribute.sub_attributes):
+            expected = Takes.ELEMENTS
+        if path.sub is None or not whole.multi_valued:
+            assert takes(path) is expected, text
+        else:
+            assert takes(replace(path, filters=(("type", "work"),))) is expected, text
+
+
 def test_matching_values():
     desired = Desired({"userName": "a", MAIL: "m@x"})
+    assert matching_value(Desired({"userName": "a", "emails": [{"value": "m@x"}]}), "emails") == "m@x"
     assert matching_value(desired, "userName") == "a"
     assert matching_value(desired, "emails.value") == "m@x"
     assert matching_value(desired, "externalId") is None

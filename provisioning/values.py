@@ -1,0 +1,67 @@
+"""What the value of an expression becomes, by the type its attribute has in RFC 7643: text, or elements of a list."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from provisioning.model import JsonValue
+from provisioning.paths import Path
+
+ENTERPRISE_USER = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+
+# The attributes of a User (RFC 7643 4.1, 4.3) by type, in small letters. That they are all is tested against the RFC's schemas.
+_TEXT = frozenset({
+    "externalid", "username", "displayname", "nickname", "profileurl", "title", "usertype", "preferredlanguage", "locale",
+    "timezone", "password",
+})  # fmt: skip
+_ELEMENTS = frozenset(
+    {"emails", "phonenumbers", "ims", "photos", "entitlements", "roles", "x509certificates", "groups"}
+)
+_PARTS = _ELEMENTS | {"name", "addresses"}
+_ENTERPRISE_TEXT = frozenset({"employeenumber", "costcenter", "organization", "division", "department"})
+_ENTERPRISE_PARTS = frozenset({"manager"})
+
+
+class Takes(Enum):
+    """text: one text. elements: a list of objects, each with its value under `value` (RFC 7643 2.4)."""
+
+    TEXT = "text"
+    ELEMENTS = "elements"
+    ANY = "any"
+
+
+def takes(path: Path) -> Takes:
+    """ANY where RFC 7643 does not say, as for an extension of the target's own."""
+    attribute, sub = path.attribute.lower(), (path.sub or "").lower()
+    if path.schema is None:
+        text, parts = _TEXT, _PARTS
+    elif path.schema.lower() == ENTERPRISE_USER.lower():
+        text, parts = _ENTERPRISE_TEXT, _ENTERPRISE_PARTS
+    else:
+        return Takes.ANY
+    if sub:
+        return Takes.TEXT if attribute in parts and sub != "primary" else Takes.ANY
+    if path.schema is None and attribute in _ELEMENTS and not path.filters:
+        return Takes.ELEMENTS
+    return Takes.TEXT if attribute in text else Takes.ANY
+
+
+def carried(value: JsonValue, kind: Takes) -> JsonValue:
+    """The value as the attribute takes it, None where there is none: a strict target refuses a number for a text."""
+    if isinstance(value, str):
+        if not value or value.isspace():
+            return None
+        if kind is not Takes.ELEMENTS:
+            return value
+    elif value is None or value in ([], {}):
+        return None
+    if kind is Takes.ELEMENTS:
+        elements = value if isinstance(value, list) else [value]
+        return [each if isinstance(each, dict) else {"value": _text(each)} for each in elements]
+    return _text(value) if kind is Takes.TEXT else value
+
+
+def _text(value: JsonValue) -> JsonValue:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
