@@ -197,8 +197,8 @@ class Ledger:
     # -- what waits for a person -------------------------------------------------------------------------------
 
     async def waiting(self) -> frozenset[str]:
-        """Users with a dead letter or a held removal."""
-        lists = [await self._redis.hkeys(self._prefix + name) for name in ("failed", "held")]
+        """Users with a dead letter or a held removal, or one that was rejected: that ends when they qualify again."""
+        lists = [await self._redis.hkeys(self._prefix + name) for name in ("failed", "held", "rejected")]
         return frozenset[str]().union(*lists)
 
     async def dead_letters(self) -> tuple[DeadLetter, ...]:

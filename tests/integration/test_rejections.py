@@ -1,0 +1,42 @@
+"""What a person has rejected, and the full syncs that follow; on a real Valkey, with a site in memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from config.settings import OperationName, Trigger
+from provisioning.model import OutcomeName, Removal
+from tests.support.ledger import result
+from tests.support.producing import USERS, World
+from tests.support.valkey import with_redis
+
+REMOVAL = Removal(OperationName.DEACTIVATE, "id-1")
+
+
+@pytest.fixture
+def world(redis_url):
+    return lambda body: with_redis(redis_url, lambda client: body(World(client)))
+
+
+async def rejected(world, users):
+    for user in users:
+        entry = {"target": "acme", "operation": REMOVAL.operation}
+        assert await world.state.ledger.hold(user, entry, Trigger.SCHEDULED)
+    assert await world.state.ledger.reject(users) == len(users)
+
+
+def test_a_rejection_ends_when_its_user_qualifies_again_though_nothing_else_has_changed(world):
+    """As after a mistake in scope that was put right: whoever leaves later would keep the account, and nobody be asked."""
+
+    async def body(world):
+        await world.link_all()
+        await rejected(world, [USERS[4]])
+        await world.run_sync()
+        for job in await world.state.ledger.claim(USERS, "w", 30):
+            await world.state.ledger.settle(job, "w", result(job, OutcomeName.UNCHANGED))
+        world.site.edit(USERS[4], status=False)
+        await world.run_sync()
+        (job,) = await world.state.ledger.claim(USERS, "w", 30)
+        assert await world.state.guard.take(job, REMOVAL) is None
+
+    world(body)
