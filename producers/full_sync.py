@@ -24,7 +24,7 @@ from provisioning.diff import changes_since
 from provisioning.expressions import EvaluationError
 from provisioning.mapping import CompiledTarget
 from provisioning.model import Link, Presence, SourceUser
-from provisioning.plan import removes
+from provisioning.plan import leaver_policy, removes
 from provisioning.ports import SourceReader
 from state.runs import SCANNER_SECONDS, Run
 from state.target_state import TargetState
@@ -187,12 +187,16 @@ class FullSync:
         await self._submit_all(run_id, found, list(leaving))
 
     async def _removals(self, leaving: Mapping[str, Presence]) -> int:
-        """How many of them will be one, by what becomes of leavers of their kind."""
-        users, count = list(leaving), 0
+        """How many of them will be one, by what becomes of leavers of their kind, and by what a person has rejected."""
+        users, leavers, count = list(leaving), self.compiled.leavers, 0
         for start in range(0, len(users), SUBMIT):
-            links: Mapping[str, Link] = await self.state.links.get_many(users[start : start + SUBMIT])
+            batch = users[start : start + SUBMIT]
+            links: Mapping[str, Link] = await self.state.links.get_many(batch)
+            rejected = await self.state.guard.rejected(batch)
             count += sum(
-                removes(leaving[user], link, self.compiled.leavers, self.key) for user, link in links.items()
+                removes(leaving[user], link, leavers, self.key)
+                and rejected.get(user) != leaver_policy(leavers, leaving[user])
+                for user, link in links.items()
             )
         return count
 

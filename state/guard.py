@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from config.settings import GuardSettings, OperationName
 from provisioning.model import Job, Removal
@@ -73,6 +73,11 @@ class RemovalGuard:
             if closed:
                 return Withheld(f"{closed}; see `scimpipe held list`")
         return await (self._take_clearing(job, removal) if removal.cleared else self._take_one(job, removal))
+
+    async def rejected(self, users: Sequence[str]) -> Mapping[str, str]:
+        """The operation a person has rejected, of those of the users of whom that is so."""
+        found = await self._redis.hmget(key(self._target, "rejected"), list(users))
+        return {user: json.loads(text)[0] for user, text in zip(users, found, strict=True) if text}
 
     async def _take_one(self, job: Job, removal: Removal) -> Withheld | None:
         limit, words = await self.budget()

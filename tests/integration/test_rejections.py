@@ -40,3 +40,20 @@ def test_a_rejection_ends_when_its_user_qualifies_again_though_nothing_else_has_
         assert await world.state.guard.take(job, REMOVAL) is None
 
     world(body)
+
+
+def test_whoever_was_rejected_is_no_removal_of_the_syncs_that_follow(world):
+    """Else whoever else leaves would be held with them, each time."""
+
+    async def body(world):
+        await world.link_all()
+        for user in USERS[:6]:
+            world.site.edit(user, status=False)
+        await rejected(world, USERS[:6])
+        world.site.edit(USERS[7], status=False)
+        await world.run_sync()
+        jobs = {job.user: job for job in await world.state.ledger.claim(USERS, "w", 30)}
+        assert (await world.state.guard.take(jobs[USERS[0]], REMOVAL)).rejected
+        assert await world.state.guard.take(jobs[USERS[7]], REMOVAL) is None
+
+    world(body)
