@@ -181,19 +181,20 @@ def _unqualified(
     # Links may have been lost, or the answer to a create: an account that carries this user's externalId is still ours. Any other match is
     # not: a name alone never deactivates or deletes anybody.
     external_id = claimed_id(source, policy)
-    if external_id is None or "externalId" not in policy.matching:
+    unsure = link is not None and link.in_doubt
+    if not unsure and (external_id is None or "externalId" not in policy.matching):
         return Nothing("no account is known, and none is due")
+    # Some targets' search does not see externalId: what a create may have made is looked for by all there is.
     if found is None:
-        return LookUp(("externalId",))
+        return LookUp(policy.matching if unsure else ("externalId",))
     # Nor is one that is another Drupal user's, who has the same externalId.
-    ours = [
-        candidate.account
-        for candidate in found
-        if candidate.account.external_id == external_id and candidate.holder in {Holder.NOBODY, Holder.LEFT}
-    ]
-    # The answer to a create was lost, and what it made may not be found yet.
+    nobodys = [each.account for each in found if each.holder in {Holder.NOBODY, Holder.LEFT}]
+    ours = [account for account in nobodys if external_id and account.external_id == external_id]
+    # The answer to a create was lost, and what it made may not be found yet, or not be told from anybody else's.
     if not ours:
-        return Nothing("no account, and none is due", unsure=link is not None and link.in_doubt)
+        if unsure and (refusal := _perhaps_theirs(source, nobodys, policy)) is not None:
+            return refusal
+        return Nothing("no account, and none is due", unsure=unsure)
     if len(ours) > 1:
         return Refuse(f"{len(ours)} accounts on the target carry this user's externalId; remove all but one")
     if not policy.external_id_is_uuid and not _has_name_of(source, ours[0]):
@@ -202,6 +203,21 @@ def _unqualified(
             "else give one of the two users another externalId"
         )
     return _leave(source, link, ours[0], policy)
+
+
+def _perhaps_theirs(source: Source, accounts: Sequence[RemoteUser], policy: Policy) -> Refuse | None:
+    """Of accounts that match a user who left before a create was answered. A person has to say what nothing on the account does,
+    unless it would not have been taken for this user's anyway.
+    """
+    if policy.adopt == "never" or leaver_policy(policy.leavers, source.presence) is LeaverPolicy.KEEP:
+        return None
+    perhaps = [account.scim_id for account in accounts if account.external_id is None and account.active]
+    if not perhaps:
+        return None
+    return Refuse(
+        f"account {perhaps[0]} matches this user, who has left, and may be what a create made whose answer was lost, but has no "
+        "externalId that says so; if it is this user's, deactivate it there"
+    )
 
 
 def _has_name_of(source: Source, account: RemoteUser) -> bool:

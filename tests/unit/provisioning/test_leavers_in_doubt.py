@@ -1,0 +1,67 @@
+"""reconcile of users who left before it was known what had become of their create."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from config.settings import LeaverSettings, MappedValue, OperationName
+from provisioning.model import OutcomeName
+from tests.support.fakes import lost_answer
+from tests.support.reconciling import ANNA, BERT, World
+
+WITHOUT = {"userName": MappedValue(value="name"), "active": MappedValue(value="status")}
+
+
+def left_in_doubt(**changes: Any) -> World:
+    """Anna's account was made, nobody heard of it, and she is blocked."""
+    world = World(**changes)
+    world.site.add(ANNA, name="anna")
+    world.target.after = lambda verb: lost_answer() if verb == "create" else None
+    assert world.run(ANNA).outcome is OutcomeName.PENDING
+    world.target.after = lambda verb: None
+    world.site.edit(ANNA, status=False)
+    return world
+
+
+def active(world: World) -> list[bool]:
+    return [account["active"] for account in world.target.accounts.values()]
+
+
+@pytest.mark.parametrize("how", ["the search does not see externalId", "it is not matched by"])
+def test_an_account_with_their_external_id_is_found_by_their_name(how):
+    """Some targets answer an externalId filter with nobody, whoever is there (DESIGN 5.3)."""
+    searched = how == "the search does not see externalId"
+    world = left_in_doubt(matching=("externalId", "userName") if searched else ("userName",))
+    world.target.blind = frozenset({"externalId"})
+    assert world.run(ANNA, attempt=2).operation is OperationName.DEACTIVATE
+    assert active(world) == [False]
+
+
+def test_an_account_that_nothing_shows_to_be_theirs_is_told_and_left_to_a_person():
+    """Where the target keeps no externalId."""
+    world = left_in_doubt(mapping=WITHOUT, matching=("userName",))
+    told = world.run(ANNA, attempt=2)
+    (scim_id,) = world.target.accounts
+    assert (told.outcome, active(world)) == (OutcomeName.FAILED, [True])
+    assert scim_id in told.detail
+    world.target.touch(scim_id, active=False)
+    assert [world.run(ANNA, attempt=attempt).outcome for attempt in (1, 2, 3)] == [
+        *[OutcomeName.PENDING] * 2,
+        OutcomeName.UNCHANGED,
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"leavers": LeaverSettings(blocked="keep")}, {"adopt": "never"}, {}],
+    ids=["kept", "never this user's", "another's"],
+)
+def test_nobody_is_asked_about_an_account_that_may_stay(changes):
+    world = left_in_doubt(mapping=WITHOUT, matching=("userName",), **changes)
+    if not changes:
+        world.site.add(BERT, name="anna")
+        assert world.run(BERT).operation is OperationName.LINK
+    assert world.run(ANNA, attempt=3).outcome is OutcomeName.UNCHANGED
+    assert active(world) == [True]
