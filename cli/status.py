@@ -132,6 +132,8 @@ def _gate(session: Session, target: str, action: str) -> None:
             changed = await getattr(gate, action)()
             if action == "resume":
                 await all_of_it.source_gate.resume()
+                # Each user who was told to wait has it noted as well.
+                await all_of_it.state(name).hurry()
             health = await gate.health()
         session.output.document({"target": name, "health": health.state, "changed": changed})
         already = "" if changed else " already"
