@@ -191,19 +191,24 @@ def _triggers(settings: Settings, name: str) -> Check:
     for trigger in Trigger:
         operations = sorted(target.operations(trigger))
         words.append(f"{trigger.value} {'+'.join(operations) if operations else 'off'}")
-    told = (f"; WARNING: {warning}" for warning in still_active(target))
+    polled = settings.drupal.poll_seconds > 0
+    told = (f"; WARNING: {warning}" for warning in still_active(target, polled=polled))
     return Check(f"{name}: triggers", True, ", ".join(words) + "".join(told))
 
 
-def still_active(target: TargetSettings) -> Iterator[str]:
-    """Leavers whose accounts nothing but a person removes: no trigger that works by itself has the operation."""
+def still_active(target: TargetSettings, *, polled: bool = True) -> Iterator[str]:
+    """Leavers whose accounts nothing but a person removes: no trigger that works by itself has the operation. polled: whether
+    changes are looked for.
+    """
     from config.settings import LeaverPolicy, Trigger
 
     by_itself = [each for each in (Trigger.AUTOMATIC, Trigger.SCHEDULED) if target.operations(each)]
     if not by_itself:
         return
-    allowed = frozenset[str]().union(*map(target.operations, by_itself))
-    sections = " and ".join(by_itself)
+    working = [each for each in by_itself if polled or each is not Trigger.AUTOMATIC]
+    allowed = frozenset[str]().union(*map(target.operations, working))
+    never = {} if polled else {Trigger.AUTOMATIC: "automatic (never, as drupal.poll_seconds is 0)"}
+    sections = " and ".join(never.get(each, each) for each in by_itself)
     for leavers, policy in target.leavers:
         if policy is not LeaverPolicy.KEEP and policy not in allowed:
             yield (

@@ -49,3 +49,16 @@ def target(deleted: str, automatic: set[str], scheduled: set[str] | None) -> Tar
 def test_whoever_leaves_and_stays_active_is_told_of(deleted, automatic, scheduled, told):
     found = list(still_active(target(deleted, automatic, scheduled)))
     assert [each.split(" do:")[0] for each in found] == told
+
+
+@pytest.mark.parametrize(
+    ("scheduled", "words"),
+    [
+        (None, "which automatic (never, as drupal.poll_seconds is 0) may not do"),
+        ({"create"}, "which automatic (never, as drupal.poll_seconds is 0) and scheduled may not do"),
+        ({"deactivate"}, ""),
+    ],
+)
+def test_with_change_detection_off_the_automatic_trigger_removes_nobody(scheduled, words):
+    found = list(still_active(target("deactivate", {"deactivate"}, scheduled), polled=False))
+    assert (len(found), all(words in each for each in found)) == (3 if words else 0, True)
