@@ -69,7 +69,9 @@ class Verification:
         missing = [user for scim_id, (user, _) in links.items() if scim_id not in listed]
         for user in [*drifted, *missing]:
             link = by_user[user]._replace(version=None)
-            await self.state.links.put(user, link.doubting(link.digests))
+            # Not that we have deactivated it: whether it is active shows when it is read, and only then is it another removal.
+            doubtful = link.digests.keys() - {"active"} or link.digests
+            await self.state.links.put(user, link.doubting(doubtful))
         orphans = await self._orphans(strangers)
         held = await self._hold(orphans)
         unlinked = await self._forget([each for each in strangers if each not in orphans], by_user)
