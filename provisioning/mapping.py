@@ -140,6 +140,10 @@ class CompiledTarget:
         return carried(value, entry.takes)
 
 
+# What is asked for by name here, and would not be known by another spelling (RFC 7643 2.1 knows no letter case).
+_SPELLED = {name.lower(): name for name in ("active", "externalId", "userName")}
+
+
 def compile_target(settings: TargetSettings) -> CompiledTarget:
     """Raises MappingError with every problem of mapping, scope and matching."""
     problems: list[MappingProblem] = []
@@ -172,6 +176,11 @@ def _entry(key: str, text: str, value: MappedValue, problems: list[MappingProble
         path = parse(text)
     except PathError as error:
         problems.append(MappingProblem(key, str(error), "see docs/configuration.md, mapping"))
+        return None
+    if text != (spelled := _SPELLED.get(str(path).lower(), text)):
+        problems.append(
+            MappingProblem(key, "this attribute is known by one spelling only", f"write {spelled}")
+        )
         return None
     try:
         expression = Expression(value.value)

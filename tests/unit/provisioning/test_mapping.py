@@ -158,6 +158,23 @@ def test_the_types_of_attributes_are_the_rfcs():
             assert takes(replace(path, filters=(("type", "work"),))) is expected, text
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("Active", "active"),
+        ("urn:ietf:params:scim:schemas:core:2.0:User:active", "active"),
+        ("externalID", "externalId"),
+        (" externalId", "externalId"),
+    ],
+)
+def test_what_decides_on_leavers_is_spelled_in_one_way(text, meant):
+    """Of an Active nobody would know that it is active: whoever has left by it was an update, and made active again by the next."""
+    with pytest.raises(MappingError) as raised:
+        compile_target(target({"userName": "name", text: "status"}))
+    (problem,) = raised.value.problems
+    assert (problem.key, problem.write) == (f"targets.acme.mapping.{text}", f"write {meant}")
+
+
 def test_matching_values():
     desired = Desired({"userName": "a", MAIL: "m@x"})
     assert matching_value(Desired({"userName": "a", "emails": [{"value": "m@x"}]}), "emails") == "m@x"
