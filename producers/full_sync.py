@@ -17,7 +17,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from config.settings import Trigger
+from config.settings import SWITCHABLE, Trigger
 from producers.attendance import Attendance
 from producers.findings import SUBMIT, Findings, Scan
 from provisioning.diff import changes_since
@@ -34,7 +34,7 @@ Progress = Callable[[Run], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class FullSync:
-    """One target's full sync, in the process that scans. key: the digest key."""
+    """One target's full sync, in the process that scans. key: the digest key. allowed: what the scheduled trigger may do."""
 
     state: TargetState
     compiled: CompiledTarget
@@ -42,6 +42,7 @@ class FullSync:
     key: bytes
     owner: str
     log: Any
+    allowed: frozenset[str] = SWITCHABLE
 
     async def start(self, trigger: str) -> tuple[str, str]:
         """(run id, "new" | "resume" | "busy")."""
@@ -188,17 +189,21 @@ class FullSync:
 
     async def _removals(self, leaving: Mapping[str, Presence]) -> int:
         """How many of them will be one, by what becomes of leavers of their kind, and by what a person has rejected."""
-        users, leavers, count = list(leaving), self.compiled.leavers, 0
+        users, count = list(leaving), 0
         for start in range(0, len(users), SUBMIT):
             batch = users[start : start + SUBMIT]
             links: Mapping[str, Link] = await self.state.links.get_many(batch)
             rejected = await self.state.guard.rejected(batch)
             count += sum(
-                removes(leaving[user], link, leavers, self.key)
-                and rejected.get(user) != leaver_policy(leavers, leaving[user])
-                for user, link in links.items()
+                self._removes(leaving[user], link, rejected.get(user)) for user, link in links.items()
             )
         return count
+
+    def _removes(self, presence: Presence, link: Link, rejected: str | None) -> bool:
+        leavers = self.compiled.leavers
+        operation = leaver_policy(leavers, presence)
+        may = operation in self.allowed and operation != rejected
+        return may and removes(presence, link, leavers, self.key)
 
     async def _log_if_finished(self, run_id: str) -> None:
         run = await self.state.runs.get(run_id)

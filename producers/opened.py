@@ -9,7 +9,7 @@ from typing import Any
 
 import dramatiq
 
-from config.settings import Settings
+from config.settings import Settings, Trigger
 from drupal.opening import open_reader
 from producers.changes import ChangeDetection
 from producers.counting import CountedDepartures
@@ -65,9 +65,9 @@ class Opened:
         return await digest_key(self.redis)
 
     async def full_sync(self, name: str) -> FullSync:
-        return FullSync(
-            self.state(name), self.compiled[name], self.reader, await self.key(), self.owner, self.log
-        )
+        state, compiled = self.state(name), self.compiled[name]
+        allowed = self.settings.targets[name].operations(Trigger.SCHEDULED)
+        return FullSync(state, compiled, self.reader, await self.key(), self.owner, self.log, allowed)
 
     def sweeper(self, name: str) -> Sweeper:
         return Sweeper(self.state(name), self.target(name), self.source_gate, self.log)

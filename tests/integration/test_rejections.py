@@ -1,10 +1,12 @@
-"""What a person has rejected, and the full syncs that follow; on a real Valkey, with a site in memory."""
+"""Leavers whom nobody removes, and the full syncs that follow; on a real Valkey, with a site in memory."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from config.settings import OperationName, Trigger
+from config.settings import LeaverSettings, OperationName, Trigger
 from provisioning.model import OutcomeName, Removal
 from tests.support.ledger import result
 from tests.support.producing import USERS, World
@@ -54,6 +56,25 @@ def test_whoever_was_rejected_is_no_removal_of_the_syncs_that_follow(world):
         await world.run_sync()
         jobs = {job.user: job for job in await world.state.ledger.claim(USERS, "w", 30)}
         assert (await world.state.guard.take(jobs[USERS[0]], REMOVAL)).rejected
+        assert await world.state.guard.take(jobs[USERS[7]], REMOVAL) is None
+
+    world(body)
+
+
+def test_leavers_whom_the_scheduled_trigger_may_not_remove_are_no_removals_of_a_full_sync(world):
+    """Whoever is deleted by hand alone, as scimpipe.example.toml has it, is found by each sync from then on."""
+
+    async def body(world):
+        await world.link_all()
+        compiled = replace(world.compiled, leavers=LeaverSettings(deleted="delete"))
+        allowed = frozenset({OperationName.CREATE, OperationName.UPDATE, OperationName.DEACTIVATE})
+        world.sync = replace(world.sync, compiled=compiled, allowed=allowed)
+        for user in USERS[:6]:
+            world.site.delete(user)
+        world.site.edit(USERS[7], status=False)
+        await world.run_sync()
+        jobs = {job.user: job for job in await world.state.ledger.claim(USERS, "w", 30)}
+        assert {*USERS[:6], USERS[7]} <= jobs.keys()
         assert await world.state.guard.take(jobs[USERS[7]], REMOVAL) is None
 
     world(body)
