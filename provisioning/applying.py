@@ -120,7 +120,10 @@ class Applying:
         """Two workers made an account for this user at once, which takes a Redis that lost its leases. The other one's
         stays; this one's is nobody's yet, unless the target gave us the id of an account that another user has.
         """
-        if await self.ports.links.owner(account.scim_id) is not None:
+        owner = await self.ports.links.owner(account.scim_id)
+        if owner is not None:
+            # Most likely theirs is gone, and its id was given again: nothing more is sent to it unseen.
+            await self.linking.doubt_other(owner)
             raise taken(account.scim_id)
         await self.ports.target.delete(account.scim_id)
         raise Transient("another worker made this user's account at the same moment; this one was taken back")

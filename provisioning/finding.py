@@ -58,6 +58,15 @@ class Finder:
                 return found
         return ()
 
+    async def has_other_owner(self, account: RemoteUser) -> bool:
+        """Whether the account under the id of this user's link says that it is another user's, who is there: some targets give an
+        id again, after a deletion or from a backup.
+        """
+        uuid = account.external_id
+        if not self.compiled.external_id_is_uuid or uuid is None or uuid.lower() == self.source.uuid.lower():
+            return False
+        return bool(await self.ports.reader.present([uuid]))
+
     async def _needed(self, attribute: str, value: str) -> bool:
         if not self.untried:
             return True

@@ -37,6 +37,11 @@ class Linking:
             await self._put(doubted)
             self.link = doubted
 
+    async def doubt_other(self, user: str) -> None:
+        """Another user's account is read before anything is sent to it."""
+        for other, link in (await self._links.get_many([user])).items():
+            await self._links.put(other, link.doubting(link.digests))
+
     async def doubt_create(self, paths: Iterable[str]) -> None:
         """Before a create: an account may be there that nobody has been told of."""
         await self._put(_NO_ACCOUNT.doubting(paths))

@@ -41,9 +41,11 @@ async def preview(reconciler: Reconciler, uuid: str, user: SourceUser | None, li
     missing = False
     if link is not None and link.has_account:
         try:
-            found = (Candidate(await reconciler.ports.target.get(link.scim_id)),)
+            account = await reconciler.ports.target.get(link.scim_id)
+            missing = await finder.has_other_owner(account)
         except Missing:
-            link, missing = None, True
+            missing = True
+        link, found = (None, None) if missing else (link, (Candidate(account),))
     decision = plan(source, link, found, policy)
     if isinstance(decision, op.LookUp):
         found, matched_by = await finder.look_up_by(decision.attributes, policy)

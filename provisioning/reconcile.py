@@ -194,7 +194,10 @@ class _Attempt:
 
     async def _read_account(self) -> None:
         assert self.linking.link is not None, "only linked accounts are read by id"
-        self.found = (Candidate(await self.ports.target.get(self.linking.link.scim_id)),)
+        account = await self.ports.target.get(self.linking.link.scim_id)
+        if await self.finder.has_other_owner(account):
+            raise Missing("the account under the id we knew is another user's by now")
+        self.found = (Candidate(account),)
 
 
 def _told(error: ProvisioningError) -> dict[str, Any]:
