@@ -43,6 +43,8 @@ class Finder:
                 self.left_out = True
                 continue
             accounts = await self.ports.target.find(attribute, value)
+            if not accounts and self._in_earnest and not await self.ports.target.search_shows(attribute):
+                accounts = await self.ports.target.find_in_listing(attribute, value)
             if found := await self._candidates(accounts, attribute, value):
                 return found, attribute
         return (), ""
@@ -66,6 +68,11 @@ class Finder:
         if not self.compiled.external_id_is_uuid or uuid is None or uuid.lower() == self.source.uuid.lower():
             return False
         return bool(await self.ports.reader.present([uuid]))
+
+    @property
+    def _in_earnest(self) -> bool:
+        """Nobody will contradict it when no account is found: no create follows, or what it makes would be a second account."""
+        return not self.untried or self.source.presence is not Presence.ACTIVE
 
     async def _needed(self, attribute: str, value: str) -> bool:
         if not self.untried:

@@ -84,6 +84,11 @@ class Target(Protocol):
     async def find_in_listing(self, attribute: str, value: str) -> Sequence[RemoteUser]:
         """Like find, by reading every account: for when the target's search cannot be believed."""
 
+    async def search_shows(self, attribute: str) -> bool:
+        """Whether somebody who is there is found by this attribute: where not, that find shows nobody means nothing. True
+        as well where nobody can be asked for.
+        """
+
     async def needs_look_up(self, attribute: str, value: str, *, creating: bool) -> bool:
         """Whether an account with this value has to be looked for, of a user for whom no request was ever written down.
         Not when the listing was read a while ago and had none; nor, creating, when the target itself refuses a second

@@ -37,6 +37,7 @@ from scim.filters import contains, equals, matches
 from scim.look_ups import LookUps
 from scim.patch import patch_body
 from scim.quirks import NO_PATCH, QuirksInMemory, QuirkStore, put_path, unfiltered
+from scim.shown import Shown
 from scim.transport import Limiter, Transport, open_wire, timeouts
 from scim.writes import SingleRequests, Writes
 
@@ -75,6 +76,7 @@ class ScimTarget:
         self._quirks = quirks
         self._discovery = discovery
         self.look_ups = LookUps(client, discovery, settings.matching)
+        self._shown = Shown(client, self._pages)
         # Paths that PATCH has set: not to blame when it refuses several at once.
         self._patched: set[str] = set()
 
@@ -103,6 +105,8 @@ class ScimTarget:
                 answered = []
         if answered is not None:
             found = [account for account in answered if matches(account, attribute, value)]
+            if found:
+                self._shown.saw(attribute)
             # Whoever ignores the filter shows others and perhaps, further on, the right one.
             if found or not answered:
                 return found
@@ -125,6 +129,10 @@ class ScimTarget:
         return [
             account async for page in self.listing() for account in page if matches(account, attribute, value)
         ]
+
+    async def search_shows(self, attribute: str) -> bool:
+        with Consequences():
+            return await self._shown.by(attribute)
 
     async def needs_look_up(self, attribute: str, value: str, *, creating: bool) -> bool:
         return await self.look_ups.needed(attribute, value, creating=creating)

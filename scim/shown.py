@@ -1,0 +1,62 @@
+"""Whether a target's search shows who is there: some answer a filter, mostly one on externalId, with nobody, whoever is asked for
+(DESIGN 5.3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+
+from provisioning.model import RemotePage
+from scim.client import ScimClient
+from scim.errors import BadRequest, ListingIncomplete, NotSupported, NotThere
+from scim.filters import equals, matches, texts_at
+
+# Until somebody is asked for again where nobody was shown, or nobody could be asked for.
+AGAIN_SECONDS = 60.0
+
+
+class Shown:
+    """Of one target in one process. pages: its listing."""
+
+    def __init__(self, client: ScimClient, pages: Callable[[], Awaitable[AsyncIterator[RemotePage]]]) -> None:
+        self._client = client
+        self._pages = pages
+        self._proven: set[str] = set()
+        self._said: dict[str, tuple[bool, float]] = {}
+        self._asking = asyncio.Lock()
+
+    def saw(self, attribute: str) -> None:
+        """A filter on it has found somebody."""
+        self._proven.add(attribute)
+
+    async def by(self, attribute: str) -> bool:
+        """provisioning.ports.Target.search_shows."""
+        async with self._asking:
+            if attribute in self._proven:
+                return True
+            shown, until = self._said.get(attribute, (True, float("-inf")))
+            if time.monotonic() >= until:
+                shown = await self._ask(attribute)
+                self._said[attribute] = shown, time.monotonic() + AGAIN_SECONDS
+            return shown
+
+    async def _ask(self, attribute: str) -> bool:
+        """For the first one who is listed with it. True where that is nobody, and where the filter itself is refused."""
+        with suppress(ListingIncomplete, BadRequest, NotSupported):
+            async for page in await self._pages():
+                for account in page:
+                    for value in texts_at(account, attribute):
+                        return await self._shows(attribute, value)
+        return True
+
+    async def _shows(self, attribute: str, value: str) -> bool:
+        try:
+            found = await self._client.query(equals(attribute, value))
+        except NotThere:
+            return False
+        if shows := any(matches(account, attribute, value) for account in found):
+            self.saw(attribute)
+        return shows
