@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from provisioning.errors import Missing, Permanent, Transient
 from provisioning.expressions import EvaluationError
 from provisioning.mapping import CompiledTarget, matching_value
-from provisioning.model import Presence, RemoteUser, Source
+from provisioning.model import Presence, RemoteUser, Source, SourceUser
 from provisioning.plan import Candidate, Holder, Policy, claimed_id
 from provisioning.ports import Ports
 
@@ -98,6 +98,8 @@ class Finder:
             return Candidate(account, await self._holder(owner, attribute, value))
         external_id = account.external_id
         ours = self.source.desired.external_id if self.source.desired else self.source.uuid
+        if external_id is not None and external_id == ours and await self._has_anothers_name(account):
+            return Candidate(account, Holder.USER)
         if external_id is None or external_id == ours:
             return Candidate(account)
         if self.compiled.external_id_is_uuid:
@@ -105,6 +107,31 @@ class Finder:
             if holder is not Holder.LEFT:
                 return Candidate(account, holder)
         return Candidate(account) if await self._still_there(account.scim_id) else None
+
+    async def _has_anothers_name(self, account: RemoteUser) -> bool:
+        """Two active users may have one externalId where it is not the uuid, by a slip of the pen; the userName tells whose the
+        account is. Of a leaver `plan` asks for the name in any case.
+        """
+        desired, name = self.source.desired, str(account.resource.get("userName") or "")
+        if (
+            self.compiled.external_id_is_uuid
+            or self.source.presence is not Presence.ACTIVE
+            or desired is None
+        ):
+            return False
+        if not name or (matching_value(desired, "userName") or "").casefold() == name.casefold():
+            return False
+        return any(
+            user.active and user.uuid != self.source.uuid and self._fits(user, name, desired.external_id)
+            for user in await self.ports.reader.search(name)
+        )
+
+    def _fits(self, user: SourceUser, name: str, external_id: str | None) -> bool:
+        with suppress(EvaluationError):
+            desired = self.compiled.render(user)
+            held = matching_value(desired, "userName") or ""
+            return desired.external_id == external_id and held.casefold() == name.casefold()
+        return False
 
     async def _holder(self, uuid: str, attribute: str, value: str) -> Holder:
         """Of an account that is not ours: what its user is to Drupal by now."""
