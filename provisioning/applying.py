@@ -89,12 +89,21 @@ class Applying:
         )
 
     async def _link_only(self, account: RemoteUser) -> Result:
-        await self.linking.claim(account)
+        await self._claim(account)
         await self.linking.remember(account.scim_id, account.version, active=account.active)
         detail = "found on the target, already as it should be"
         return self.reporter.report(
             OperationName.LINK, OutcomeName.DONE, detail=detail, scim_id=account.scim_id
         )
+
+    async def _claim(self, account: RemoteUser) -> None:
+        """`plan` has allowed to take it from a former user, whose claim is given up first. Not from one who is there and has
+        claimed it since it was found.
+        """
+        owner = await self.ports.links.owner(account.scim_id)
+        if owner is not None and owner != self.linking.user and not await self.ports.reader.present([owner]):
+            await self.ports.links.drop(owner, account.scim_id)
+        await self.linking.claim(account)
 
     async def _create(self) -> Result:
         desired = self._desired()
@@ -134,7 +143,7 @@ class Applying:
             removal = Removal(OperationName.UPDATE, operation.scim_id, frozenset(changes.removed))
             withheld = await self.ports.guard.take(self.job, removal)
         if operation.adopted is not None:
-            await self.linking.claim(operation.adopted)
+            await self._claim(operation.adopted)
         if withheld is None:
             detail = await self._send(operation, changes)
             return self.reporter.report(
@@ -182,7 +191,7 @@ class Applying:
             await self.linking.remember_absence()
             return self.reporter.report(name, OutcomeName.DONE, scim_id=operation.scim_id)
         if operation.adopted is not None:
-            await self.linking.claim(operation.adopted)
+            await self._claim(operation.adopted)
         changes = await self._deactivate(operation)
         return self.reporter.report(name, OutcomeName.DONE, scim_id=operation.scim_id, changes=changes.names)
 

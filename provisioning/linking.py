@@ -48,11 +48,8 @@ class Linking:
 
     async def claim(self, account: RemoteUser) -> None:
         """Takes an account found by matching for this user before anything is sent to it, so that two users can
-        never take the same one. A former user's claim is given up first: `plan` has allowed that.
+        never take the same one.
         """
-        owner = await self._links.owner(account.scim_id)
-        if owner is not None and owner != self.user:
-            await self._links.drop(owner, account.scim_id)
         # What an unanswered create may have set stays known as ours.
         doubts = self.link.digests if self.link else {}
         claim = Link(account.scim_id, account.version, fingerprint="", digests=doubts, active=account.active)
