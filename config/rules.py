@@ -43,6 +43,27 @@ def _all(document: Mapping[str, Any]) -> _Found:
             yield f"targets.{name}", "is no name for a target", "use a-z, 0-9, - and _, such as miniorange"
         if isinstance(target, dict):
             yield from _target(f"targets.{name}", target)
+    yield from _shared(_table(document, "targets"))
+
+
+def _shared(targets: Mapping[str, Any]) -> _Found:
+    """One service provider under two names, of which one takes the accounts of the other for those of its own leavers."""
+    seen: dict[str, str] = {}
+    removing = {name for name in targets if _removes_whom_it_leaves_out(_table(targets, name))}
+    for name in targets:
+        address = str(_table(targets, name).get("base_url", name)).rstrip("/").lower()
+        first = seen.setdefault(address, name)
+        if first != name and removing & {first, name}:
+            yield (
+                f"targets.{name}.base_url",
+                f"is that of targets.{first}, too: whoever is in the scope of one of them alone loses the account by the other",
+                'let one section have everybody, or write out_of_scope = "keep" into the leavers of both',
+            )
+
+
+def _removes_whom_it_leaves_out(target: Mapping[str, Any]) -> bool:
+    keeps = _table(target, "leavers").get("out_of_scope") == "keep"
+    return not keeps and bool(str(target.get("scope", "")).strip())
 
 
 def _table(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -216,3 +216,20 @@ def test_no_bytes_give_anything_but_problems(tmp_path_factory, content):
     file.write_bytes(content)
     with pytest.raises(ConfigError):
         load(file, {})
+
+
+TWICE = GOOD.replace("[targets.acme.mapping]", "scope = \"'staff' in roles\"\n[targets.acme.mapping]") + GOOD[
+    GOOD.index("[targets.acme]") :
+].replace("acme]", "guests]").replace("acme.m", "guests.m").replace("/v2", "/v2/")
+
+
+def test_one_service_provider_under_two_names_must_not_lose_the_accounts_of_one_by_the_other(
+    problems, tmp_path
+):
+    """The user whom one scope leaves out is a leaver there, and found by the externalId that the other one wrote."""
+    said = problems(TWICE)
+    assert "targets.guests.base_url" in said
+    assert "is that of targets.acme, too" in said
+    keeping = TWICE + '[targets.acme.leavers]\nout_of_scope = "keep"\n'
+    assert set(good(tmp_path, keeping).targets) == {"acme", "guests"}
+    assert set(good(tmp_path, TWICE.replace("'staff' in roles", "")).targets) == {"acme", "guests"}
