@@ -184,6 +184,8 @@ class _Attempt:
     async def _look_who_has_it(self, update: op.Update, policy: Policy, conflict: Conflict) -> None:
         """Another account has what this one is to get. Where it is about to give it up, there is something to wait for."""
         changed = [attribute for attribute in policy.matching if attribute in update.changes.set]
+        # Of a user who is just being adopted, too.
+        self.finder = replace(self.finder, untried=False)
         for candidate in await self.finder.look_up(changed, policy):
             refusal = occupied(candidate, policy)
             if refusal is not None and refusal.wait:

@@ -91,6 +91,17 @@ def test_a_name_handed_over_to_a_user_with_an_account_is_waited_for(both_linked)
     assert accounts == {"anna_married": ANNA, "anna": BERT}
 
 
+def test_nor_does_one_whose_account_is_just_found_give_up(both_linked):
+    """After Redis was emptied; that the target keeps names unique says that there is nobody to look for."""
+    world = both_linked
+    world.target.unique = frozenset({"userName"})
+    del world.links.links[BERT]
+    waiting = world.run(BERT)
+    assert (waiting.outcome, waiting.retry_after_seconds) == (OutcomeName.PENDING, 5.0)
+    world.run(ANNA)
+    assert world.run(BERT, attempt=2).outcome is OutcomeName.DONE
+
+
 def test_a_name_that_another_user_keeps_is_a_dead_letter_at_once(both_linked):
     world = both_linked
     world.site.edit(ANNA, name="anna")
