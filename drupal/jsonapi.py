@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from config.settings import DrupalJsonApiSettings
-from drupal.errors import NoUsers, Unintelligible, UnknownField, source_errors
+from drupal.errors import NoUsers, Unintelligible, source_errors
 from drupal.fields import field_names
 from drupal.jsonapi_rows import (
     BASE_FIELDS,
+    TEXTS,
+    TIMES,
     UID,
     field_infos,
     ref_of,
@@ -38,7 +40,9 @@ class JsonApiReader:
 
     def __init__(self, settings: DrupalJsonApiSettings, names: frozenset[str]) -> None:
         self._session = DrupalSession(settings)
-        self._fields = tuple(sorted(field_names(names)))
+        self._fields = field_names(names)
+        # A module can hide those from everybody, us too; the others are asked for on every row (jsonapi_rows.suspicious).
+        self._needed = (*self._fields, *sorted(names.intersection(TEXTS + TIMES)))
         self._known_fields = False
 
     async def verify(self) -> str:
@@ -47,15 +51,9 @@ class JsonApiReader:
             rows = rows_of(await self._complete({**_after(0), "page[limit]": 1}, whole=True))
             if not rows:
                 raise NoUsers("the site shows no user at all; is drupal.base_url the right site?")
-            self._check_fields(rows[0])
+            self._user(rows[0])
+            self._known_fields = True
         return "Drupal over JSON:API, signed in; the account sees status, roles and mail"
-
-    def _check_fields(self, row: Mapping[str, object]) -> None:
-        known = {info.name for info in field_infos(row)}
-        missing = [name for name in self._fields if name not in known]
-        if missing:
-            raise UnknownField(f"Drupal has no user field {missing[0]}; `scimpipe fields` lists what it has")
-        self._known_fields = True
 
     async def read(self, ids: Sequence[str]) -> Mapping[str, SourceUser]:
         users: dict[str, SourceUser] = {}
@@ -197,7 +195,7 @@ class JsonApiReader:
         return _sparse((*BASE_FIELDS, *self._fields))
 
     def _user(self, row: Mapping[str, object]) -> SourceUser:
-        return user_of(row, self._fields)
+        return user_of(row, self._needed)
 
 
 def _sparse(fields: Sequence[str]) -> _Params:

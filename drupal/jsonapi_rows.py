@@ -70,8 +70,10 @@ def refuse_incomplete(document: Mapping[str, Any]) -> None:
 
 
 @_of_rows
-def user_of(row: Mapping[str, Any], fields: Sequence[str]) -> SourceUser:
-    """A user. fields: names of the site's own fields, all of which are in `values`. Raises UnknownField where one is not shown."""
+def user_of(row: Mapping[str, Any], names: Sequence[str]) -> SourceUser:
+    """A user. names: those that must be shown, the site's own fields among them, all of which are in `values`. Raises
+    UnknownField where one is not.
+    """
     attributes, relations = row["attributes"], row.get("relationships") or {}
     uid = int(attributes[UID])
     values: dict[str, Any] = {
@@ -84,9 +86,9 @@ def user_of(row: Mapping[str, Any], fields: Sequence[str]) -> SourceUser:
         **{name: _text(attributes.get(name)) for name in TEXTS},
         **{name: unix(attributes.get(name)) for name in TIMES},
     }
-    for name in fields:
+    for name in names:
         if name in attributes:
-            values[name] = _value(attributes[name])
+            values.setdefault(name, _value(attributes[name]))
         elif name in relations:
             values[name] = _related(relations[name])
         else:

@@ -38,7 +38,8 @@ class Account:
 class JsonApiSite:
     """Serves users over real HTTP. requests: (method, path without query, how signed in: basic, session, token, none).
     unlisted: uuids that something in between takes out of listings. refuses_tokens: 401 for a token that is unknown, as
-    simple_oauth has it, instead of the anonymous user's answer. nobody: every token is the anonymous user's.
+    simple_oauth has it, instead of the anonymous user's answer. nobody: every token is the anonymous user's. hidden: attributes
+    that a module of the site's (jsonapi_extras, a hook_entity_field_access) shows to nobody.
     """
 
     users: list[SourceUser]
@@ -50,6 +51,7 @@ class JsonApiSite:
     unlisted: frozenset[str] = frozenset()
     refuses_tokens: bool = False
     nobody: bool = False
+    hidden: frozenset[str] = frozenset()
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     sessions: dict[str, Account] = field(default_factory=dict)
     tokens: dict[str, Account] = field(default_factory=dict)
@@ -184,6 +186,9 @@ class _Handler(BaseHTTPRequestHandler):
             _row(user, sees, set(wanted.split(",")) if wanted else None)
             for user in rows[offset : offset + limit]
         ]
+        for row in shown:
+            for name in self.site.hidden:
+                row.get("attributes", {}).pop(name, None)
         self._answer(200, {"data": shown, "links": links})
 
     def _answer(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:

@@ -57,6 +57,7 @@ def ask(site: JsonApiSite, tmp_path: Path) -> Callable[..., Any]:
         body: Callable[[JsonApiReader], Awaitable[Any]],
         name: str = "reader",
         password: str = "right",
+        names: frozenset[str] = FIELDS,
         **known: Any,
     ) -> Any:
         secret = tmp_path / "secret"
@@ -65,7 +66,7 @@ def ask(site: JsonApiSite, tmp_path: Path) -> Callable[..., Any]:
         settings = DrupalJsonApiSettings(kind="jsonapi", base_url=site.base_url, **way)
 
         async def run() -> Any:
-            reader = JsonApiReader(settings, FIELDS)
+            reader = JsonApiReader(settings, names)
             try:
                 return await body(reader)
             finally:
@@ -249,6 +250,27 @@ def test_a_field_that_is_not_shown_any_more_is_not_an_empty_one(site, ask, quest
             await QUESTIONS[question](reader)
 
     ask(body)
+
+
+@pytest.mark.parametrize("question", ["read", "scan", "search"])
+@pytest.mark.parametrize("name", ["mail", "login", "timezone"])
+def test_nor_is_one_of_drupals_own_that_a_module_hides_from_everybody(site, ask, name, question):
+    """jsonapi_extras takes `mail` off JSON:API: addresses would be taken from accounts; and with `login`, as a scope, users."""
+
+    async def body(reader):
+        await reader.verify()
+        site.hidden = frozenset({name})
+        with pytest.raises(SourceUnreadable, match=f"user field {name}"):
+            await QUESTIONS[question](reader)
+
+    ask(body, names=FIELDS | {name})
+
+
+def test_a_hidden_one_is_told_when_it_is_in_use_and_else_is_nobodys_loss(site, ask):
+    site.hidden = frozenset({"mail"})
+    assert len(ask(scanned)) == 120
+    with pytest.raises(SourceUnreadable, match="user field mail"):
+        ask(QUESTIONS["verify"], names=FIELDS | {"mail"})
 
 
 def test_whoever_is_named_exactly_is_found_among_many_whose_names_contain_it(site, ask):
