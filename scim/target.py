@@ -6,7 +6,7 @@ What is learned of a target (it cannot PATCH, a filter lies) is kept as quirks, 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -16,7 +16,6 @@ from provisioning.diff import merge
 from provisioning.errors import Missing, Outage, Permanent, Transient
 from provisioning.inflate import ACCEPTED
 from provisioning.model import Changes, Desired, RemotePage, RemoteUser
-from provisioning.paths import parse, value_at
 from provisioning.schema import UserSchemas
 from scim.authorization import authorization
 from scim.bulk import Bulk
@@ -35,7 +34,7 @@ from scim.errors import (
 )
 from scim.filters import contains, equals, matches
 from scim.look_ups import LookUps
-from scim.patch import patch_body
+from scim.patch import concerns_elements, patch_body
 from scim.quirks import NO_PATCH, QuirksInMemory, QuirkStore, put_path, unfiltered
 from scim.shown import Shown
 from scim.transport import Limiter, Transport, open_wire, timeouts
@@ -207,9 +206,11 @@ class ScimTarget:
         with Consequences(writing=True):
             if method == "put":
                 return await self._put(scim_id, changes)
-            changes = await self._as_there(scim_id, changes)
+            there = None
+            if concerns_elements(changes, desired):
+                there = (await self._client.get(scim_id)).resource
             try:
-                answer = await self._patch(scim_id, patch_body(changes, desired), known)
+                answer = await self._patch(scim_id, patch_body(changes, desired, there), known)
             except (NotSupported, NotThere, BadRequest) as error:
                 if self._settings.update_method != "patch" and _put_may_help(error):
                     return await self._put_instead(scim_id, changes, error)
@@ -218,17 +219,6 @@ class ScimTarget:
                 raise
         self._patched.update(changes.names)
         return answer
-
-    async def _as_there(self, scim_id: str, changes: Changes) -> Changes:
-        """An element of a list that was never sent may be there all the same: then it is changed, and no second one made."""
-        elements = {text: parse(text).element for text in changes.added if parse(text).filters}
-        if not elements:
-            return changes
-        account = await self._client.get(scim_id)
-        there = {
-            text for text, element in elements.items() if value_at(account.resource, element) is not None
-        }
-        return replace(changes, added=changes.added - there)
 
     async def _method(self, changes: Changes) -> str:
         if self._settings.update_method != "auto":

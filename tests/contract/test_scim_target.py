@@ -162,6 +162,24 @@ def test_a_removed_attribute_is_gone_and_so_is_the_element_that_has_nothing_left
     assert not held(server, "emails")
 
 
+def test_an_element_that_somebody_else_has_filled_in_as_well_loses_what_is_ours_alone(server):
+    """Of an address we map the town; the street is somebody else's. A field that is emptied takes no street with it."""
+    town, street, country = (
+        f'addresses[type eq "work"].{part}' for part in ("locality", "streetAddress", "country")
+    )
+    before = ZOE.with_(**{town: "Berlin", country: "DE"})
+    theirs = before.with_(**{street: "Allee 1"})
+
+    async def body(target):
+        made = await target.create(theirs.resource)
+        await target.update(made.scim_id, Changes(removed=(town, country)), ZOE.desired, made.version)
+
+    with_target(server.base_url, body)
+    assert held(server, street) == "Allee 1"
+    assert (held(server, town), held(server, country)) == (None, None)
+    assert {path: held(server, path) for path in ZOE.attributes} == ZOE.attributes
+
+
 def test_a_deactivation_and_a_reactivation_leave_everything_else_alone(server):
     async def body(target):
         made = await target.create(ZOE.resource)
