@@ -11,6 +11,7 @@ from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.date import DateTrigger
 
 from config.settings import TargetSettings, Trigger
 from producers.opened import Opened
@@ -70,12 +71,19 @@ class Scheduler:
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _resume(self) -> None:
-        """A scan whose process died goes on where it stopped, without waiting for the next cron time."""
+        """A scan whose process died goes on where it stopped, without waiting for the next cron time; but whoever was killed
+        seems to lead for a shorter time than to scan.
+        """
         for name in self._opened.settings.targets:
             with contextlib.suppress(Exception):
-                run = await (self._opened.state(name)).runs.last()
+                runs = self._opened.state(name).runs
+                run = await runs.last()
                 if run is not None and run.finished_at is None and not run.scanned_all:
-                    self._cron.add_job(self._full_sync, args=[name])
+                    self._start(name, await runs.scanner_seconds())
+
+    def _start(self, name: str, in_seconds: float) -> None:
+        at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=in_seconds)
+        self._cron.add_job(self._full_sync, DateTrigger(at), args=[name])
 
     async def _full_sync(self, name: str) -> None:
         if not self._leading:

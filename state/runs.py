@@ -120,6 +120,10 @@ class Runs:
         """Says that the scan goes on, though it may have come no further."""
         await self._keep(keys=[self._scanner], args=[owner, SCANNER_SECONDS * 1000])
 
+    async def scanner_seconds(self) -> float:
+        """How long whoever scans is waited for, if no more is heard of them; and a moment, so that it is over then."""
+        return (max(0, int(await self._redis.pttl(self._scanner))) + 100) / 1000
+
     async def scanned(self, run_id: str, owner: str) -> None:
         """The scan is complete; the run ends when nobody is waited for. Raises ScannerLostError."""
         keys = [self._prefix + run_id, self._scanner]

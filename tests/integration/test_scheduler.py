@@ -1,0 +1,84 @@
+"""The scheduler that begins to lead, on a real Valkey: what the one before it left undone is done, not left to the next cron time."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import structlog
+
+from config.settings import ScheduledSettings
+from producers.full_sync import FullSync
+from producers.schedule import Scheduler
+from state.gate import Gate
+from state.keys import SOURCE
+from tests.support.fakes import FakeSite
+from tests.support.producing import World
+from tests.support.scanning import ALL
+from tests.support.valkey import with_redis
+
+LONG_SECONDS = 10
+
+
+def cron_at(when: dt.datetime) -> str:
+    return f"{when.minute} {when.hour} * * *"
+
+
+class Opened:
+    """Of what a scheduler works with, what one target's full syncs need."""
+
+    def __init__(self, world: World, client: Any, cron: str) -> None:
+        self.redis, self.owner, self.reader = client, "here", FakeSite()
+        self.source_gate = Gate(client, SOURCE)
+        scheduled = ScheduledSettings(operations=ALL, cron=cron)
+        self.settings = SimpleNamespace(targets={"acme": SimpleNamespace(scheduled=scheduled)})
+        self.world = world
+
+    def state(self, name: str) -> Any:  # there is one
+        return self.world.state
+
+    async def full_sync(self, name: str) -> FullSync:
+        return self.world.sync
+
+    def sweeper(self, name: str) -> SimpleNamespace:
+        async def sweep() -> None: ...
+
+        return SimpleNamespace(sweep=sweep)
+
+
+async def leads(opened: Opened, condition: Any, seconds: float = LONG_SECONDS) -> bool:
+    """Whether a scheduler that begins to lead brings this about."""
+    running = asyncio.create_task(Scheduler(opened, structlog.get_logger()).run())
+    for _ in range(round(seconds / 0.05)):
+        if await condition():
+            break
+        await asyncio.sleep(0.05)
+    running.cancel()
+    return bool(await condition())
+
+
+@pytest.fixture
+def world(redis_url):
+    return lambda body: with_redis(redis_url, lambda client: body(World(client), client))
+
+
+def in_half_a_day() -> dt.datetime:
+    return dt.datetime.now().astimezone() + dt.timedelta(hours=12)
+
+
+def test_the_scan_of_a_process_that_was_killed_goes_on_as_soon_as_nobody_is_waited_for(world):
+    """Who was killed leads for 15 s, and scans for 30 s, as far as anybody can tell."""
+
+    async def body(world, client):
+        run_id, _ = await world.state.runs.start("killed", "scheduled")
+        await client.pexpire("scimpipe:{acme}:scanner", 2_000)
+
+        async def scanned() -> bool:
+            return (await world.state.runs.get(run_id)).scanned_all
+
+        assert await leads(Opened(world, client, cron_at(in_half_a_day())), scanned)
+
+    world(body)
