@@ -72,13 +72,16 @@ class Scheduler:
 
     async def _resume(self) -> None:
         """A scan whose process died goes on where it stopped, without waiting for the next cron time; but whoever was killed
-        seems to lead for a shorter time than to scan.
+        seems to lead for a shorter time than to scan. And a cron time at which nobody led is made up for.
         """
-        for name in self._opened.settings.targets:
+        for name, settings in self._opened.settings.targets.items():
             with contextlib.suppress(Exception):
                 runs = self._opened.state(name).runs
                 run = await runs.last()
-                if run is not None and run.finished_at is None and not run.scanned_all:
+                if run is None:
+                    continue
+                stopped = run.finished_at is None and not run.scanned_all
+                if stopped or _missed(settings, run.started_at):
                     self._start(name, await runs.scanner_seconds())
 
     def _start(self, name: str, in_seconds: float) -> None:
@@ -124,6 +127,13 @@ def cron_of(settings: TargetSettings) -> CronTrigger | None:
     """When full syncs of a target start; None when the scheduled trigger is off."""
     section = settings.scheduled
     return CronTrigger.from_crontab(section.cron) if section is not None and section.enabled else None
+
+
+def _missed(settings: TargetSettings, begun: float) -> bool:
+    """Whether there was a cron time a moment ago, after the last full sync was begun."""
+    now = dt.datetime.now().astimezone()
+    due = next_run(settings, now - dt.timedelta(seconds=GRACE_SECONDS))
+    return due is not None and begun < due.timestamp() <= now.timestamp()
 
 
 def next_run(settings: TargetSettings, now: dt.datetime) -> dt.datetime | None:

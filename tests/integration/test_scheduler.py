@@ -82,3 +82,40 @@ def test_the_scan_of_a_process_that_was_killed_goes_on_as_soon_as_nobody_is_wait
         assert await leads(Opened(world, client, cron_at(in_half_a_day())), scanned)
 
     world(body)
+
+
+@pytest.mark.parametrize("minutes", [1, 4])
+def test_a_cron_time_at_which_nobody_led_is_made_up_for(world, minutes):
+    async def body(world, client):
+        before = await world.run_sync()
+        missed = dt.datetime.now().astimezone() - dt.timedelta(minutes=minutes)
+        await client.hset(
+            f"scimpipe:{{acme}}:run:{before.run_id}", "started_at", int((missed.timestamp() - 300) * 1000)
+        )
+        await client.hsetnx(f"scimpipe:{{acme}}:run:{before.run_id}", "finished_at", 1)
+
+        async def another() -> bool:
+            return (await world.state.runs.last()).run_id != before.run_id
+
+        assert await leads(Opened(world, client, cron_at(missed)), another)
+
+    world(body)
+
+
+@pytest.mark.parametrize("minutes", [1, 20], ids=["was done", "long ago"])
+def test_nothing_is_made_up_for_that_was_not_missed(world, minutes):
+    """A full sync was begun since; or whoever was not there for so long has to wait for the next time."""
+
+    async def body(world, client):
+        before = await world.run_sync()
+        await client.hsetnx(f"scimpipe:{{acme}}:run:{before.run_id}", "finished_at", 1)
+        at = dt.datetime.now().astimezone() - dt.timedelta(minutes=minutes)
+        if minutes > 5:
+            await client.hset(f"scimpipe:{{acme}}:run:{before.run_id}", "started_at", 1)
+
+        async def another() -> bool:
+            return (await world.state.runs.last()).run_id != before.run_id
+
+        assert not await leads(Opened(world, client, cron_at(at)), another, 2)
+
+    world(body)
