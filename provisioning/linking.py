@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from provisioning.diff import digest, digests
 from provisioning.errors import Permanent, ProvisioningError, Transient
-from provisioning.model import JsonValue, Link, Presence, RemoteUser, Source
+from provisioning.model import DOUBT, JsonValue, Link, Presence, RemoteUser, Source
 from provisioning.ports import Links
 
 _NO_ACCOUNT = Link(scim_id="", version=None, fingerprint="", digests={}, active=False)
@@ -61,9 +61,11 @@ class Linking:
         await self._put(Link(scim_id, version, self._source.fingerprint, self._digests(), active))
 
     async def remember_part(self, scim_id: str, version: str | None, kept: Sequence[str]) -> None:
-        """As it should be but for `kept`: attributes that stay on the account though the user has no value any more."""
+        """As it should be but for `kept`: attributes that stay on the account though the user has no value any more.
+        Where links were lost nothing is known of those: in doubt they are looked at again, forgotten they would stay for good.
+        """
         before = self.link.digests if self.link else {}
-        left = {path: before[path] for path in kept if path in before}
+        left = {path: before.get(path, DOUBT) for path in kept}
         await self._put(Link(scim_id, version, "", {**self._digests(), **left}, active=True))
 
     async def remember_left(

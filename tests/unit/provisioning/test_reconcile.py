@@ -179,6 +179,22 @@ def test_an_attribute_over_the_budget_stays_while_the_rest_of_the_update_goes_on
     assert world.run(ANNA).outcome is OutcomeName.UNCHANGED
 
 
+@pytest.mark.parametrize("edited", [{}, {"name": "anne"}], ids=["nothing else", "an edit too"])
+def test_an_attribute_over_the_budget_is_held_also_where_all_links_were_lost(world, edited):
+    """And goes on being held until a person has decided, whatever else of that account had to be put right."""
+    world.run(ANNA)
+    (scim_id,) = world.target.accounts
+    world.links.links.clear()
+    world.site.edit(ANNA, mail=None, **edited)
+    world.guard.budget = 0
+    for _ in range(3):
+        result = world.run(ANNA)
+        assert (result.outcome, result.changes) == (OutcomeName.HELD, (MAIL,))
+    shown = Removal(OperationName.UPDATE, scim_id, frozenset({MAIL}))
+    assert world.run(ANNA, approved=shown).outcome is OutcomeName.DONE
+    assert not world.target.accounts[scim_id].get("emails")
+
+
 def test_an_attribute_whose_loss_was_rejected_stays_and_later_edits_go_on(world):
     world.run(ANNA)
     world.site.edit(ANNA, mail=None)
