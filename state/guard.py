@@ -63,9 +63,8 @@ class RemovalGuard:
         if job.approved is not None and job.approved.covers(removal):
             return None
         rejected = await self._redis.hget(key(self._target, "rejected"), job.user)
-        if rejected and _rejects(rejected, removal):
-            what = ", ".join(sorted(removal.cleared)) or removal.operation.value
-            return Withheld(f"{what}: rejected by a person", rejected=True)
+        if rejected and (withheld := _rejects(rejected, removal)):
+            return withheld
         if job.run_id:
             run = key(self._target, f"run:{job.run_id}")
             fields = [f"clearing:{path}" for path in sorted(removal.cleared)] or ["over_budget"]
@@ -125,6 +124,14 @@ def rejection(operation: OperationName, cleared: Iterable[str]) -> str:
     return json.dumps([operation.value, *sorted(cleared)])
 
 
-def _rejects(stored: str, removal: Removal) -> bool:
-    operation, *cleared = json.loads(stored)
-    return operation == removal.operation.value and removal.cleared <= set(cleared)
+def _rejects(stored: str, removal: Removal) -> Withheld | None:
+    operation, *kept = json.loads(stored)
+    if operation == removal.operation.value and removal.cleared <= set(kept):
+        what = ", ".join(sorted(removal.cleared)) or operation
+        return Withheld(f"{what}: rejected by a person", rejected=True)
+    if stays := removal.cleared.intersection(kept):
+        also = ", ".join(sorted(removal.cleared - stays))
+        return Withheld(
+            f"a person has said that {', '.join(sorted(stays))} stays, and {also} would go as well by now; see `scimpipe held list`"
+        )
+    return None

@@ -7,7 +7,7 @@ import asyncio
 from config.settings import GuardSettings, OperationName, Trigger
 from provisioning.model import Job, Link, Removal
 from state.gate import FAILURES, Gate
-from state.guard import RemovalGuard
+from state.guard import RemovalGuard, rejection
 from state.links import LinkStore, digest_key
 from state.memory import QuirkStore, RewrittenStore
 from state.processes import Leadership, Processes
@@ -104,6 +104,29 @@ def test_an_attribute_is_lost_by_no_more_than_the_share_of_users(redis_url):
         assert (
             await guard.take(job("u3", approved=losing("title")), losing("title", "department")) is not None
         )
+
+    with_redis(redis_url, body)
+
+
+def test_what_a_person_wants_kept_does_not_go_with_something_else(redis_url):
+    """Once the user has lost one more attribute, a person is asked about both."""
+
+    async def body(client):
+        guard = RemovalGuard(client, "acme", GuardSettings(max_removal_percent=100))
+
+        def losing(*paths):
+            return Removal(OperationName.UPDATE, "id-1", frozenset(paths))
+
+        await client.hset("scimpipe:{acme}:rejected", "u", rejection(OperationName.UPDATE, ["title"]))
+        assert (await guard.take(job("u"), losing("title"))).rejected
+        both = await guard.take(job("u"), losing("title", "department"))
+        assert both is not None
+        assert not both.rejected
+        assert "title stays" in both.reason
+        approved = job("u", approved=losing("title", "department"))
+        assert await guard.take(approved, losing("title", "department")) is None
+        assert await guard.take(job("u"), losing("department")) is None
+        assert await guard.take(job("u"), Removal(OperationName.DEACTIVATE, "id-1")) is None
 
     with_redis(redis_url, body)
 
