@@ -74,11 +74,11 @@ class DrupalSession:
     async def verify(self) -> str:
         """The id of the account we are. Raises DrupalError."""
         await self._sign_in()
+        used = self._headers
         me = await self._me()
-        if me is None and self._headers:
+        if me is None and used:
             # A session may simply have ended, or a token have been revoked: one new sign-in, and no more.
-            self._signed_in = False
-            await self._sign_in()
+            await self._sign_in_after(used)
             me = await self._me()
         if me is None:
             self._lose(_LOCKED)
@@ -87,10 +87,10 @@ class DrupalSession:
     async def get(self, params: Mapping[str, str | int]) -> Mapping[str, Any]:
         """A page of /jsonapi/user/user. Raises DrupalError."""
         await self._sign_in()
+        used = self._headers
         response = await self._send("GET", "/jsonapi/user/user", params=params)
         if response.status_code == 401 and self._settings.client_id:
-            self._signed_in = False
-            await self._sign_in()
+            await self._sign_in_after(used)
             response = await self._send("GET", "/jsonapi/user/user", params=params)
         return document_of(response)
 
@@ -117,13 +117,20 @@ class DrupalSession:
     # -- signing in ------------------------------------------------------------------------------------------
 
     async def _sign_in(self) -> None:
-        if self._lost:
-            raise IdentityLost(self._lost)
         async with self._lock:
+            # Whoever has waited here while another was refused does not try again.
+            if self._lost:
+                raise IdentityLost(self._lost)
             if self._signed_in and time.monotonic() < self._ends_at:
                 return
             await (self._ask_for_token() if self._settings.client_id else self._open_session())
             self._signed_in = True
+
+    async def _sign_in_after(self, used: Mapping[str, str]) -> None:
+        """With `used` we are nobody any more. Others may have found that, too: the first one signs in for all."""
+        if self._headers is used:
+            self._signed_in = False
+        await self._sign_in()
 
     async def _open_session(self) -> None:
         """One sign-in for a session cookie, which spares Drupal the password hash of every request."""

@@ -8,6 +8,7 @@ import json
 import re
 import secrets
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,7 +40,8 @@ class JsonApiSite:
     """Serves users over real HTTP. requests: (method, path without query, how signed in: basic, session, token, none).
     unlisted: uuids that something in between takes out of listings. refuses_tokens: 401 for a token that is unknown, as
     simple_oauth has it, instead of the anonymous user's answer. nobody: every token is the anonymous user's. hidden: attributes
-    that a module of the site's (jsonapi_extras, a hook_entity_field_access) shows to nobody.
+    that a module of the site's (jsonapi_extras, a hook_entity_field_access) shows to nobody. sign_in_seconds: how long a sign-in
+    takes (a password's hash is slow on purpose).
     """
 
     users: list[SourceUser]
@@ -52,6 +54,7 @@ class JsonApiSite:
     refuses_tokens: bool = False
     nobody: bool = False
     hidden: frozenset[str] = frozenset()
+    sign_in_seconds: float = 0.0
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     sessions: dict[str, Account] = field(default_factory=dict)
     tokens: dict[str, Account] = field(default_factory=dict)
@@ -120,6 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         path = urlsplit(self.path).path
         self.site.requests.append(("POST", path, "none"))
+        time.sleep(self.site.sign_in_seconds)
         if path == "/user/login" and self.site.json_login:
             given = json.loads(body)
             account = self.site.sign_in(given["name"], given["pass"])
