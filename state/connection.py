@@ -67,6 +67,8 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": ANSWER_SECONDS,
         "health_check_interval": 30,
+        # A failover has made a replica of the server behind this connection: a new one leads to the primary.
+        "retry_on_error": [redis.ReadOnlyError],
         **({"ssl_ca_certs": str(settings.ca_file)} if settings.ca_file else {}),
     }
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
-from config.settings import DrupalDatabaseSettings, RedisSettings, Secret, Settings
-from state.connection import RedisUnavailable, open_redis, warnings
+from config.settings import DrupalDatabaseSettings, RedisSettings, Secret, Settings, Trigger
+from state.connection import RedisUnavailable, open_redis, sync_client, warnings
+from state.ledger import Ledger
 from tests.support.valkey import valkey
 
 
@@ -78,3 +80,37 @@ def test_a_server_that_may_lose_work_is_warned_of(tmp_path):
     assert "append-only" in words
     with valkey(tmp_path, "--appendonly", "yes") as url:
         assert asyncio.run(told(url)) == ""
+
+
+def test_after_a_failover_the_new_primary_is_asked_though_the_old_one_keeps_its_connections(tmp_path):
+    """A name that leads to another server from now on, as DNS does; the first one has become a replica, and still answers."""
+    name = tmp_path / "primary"
+    sockets = [tmp_path / "first.sock", tmp_path / "second.sock"]
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    given = settings(f"unix://{name}")
+
+    def fail_over() -> None:
+        port = redis.Redis.from_url(second).connection_pool.connection_kwargs["port"]
+        redis.Redis.from_url(first).replicaof("127.0.0.1", port)
+        (tmp_path / "next").symlink_to(sockets[1])
+        (tmp_path / "next").replace(name)
+
+    async def body() -> None:
+        client, queue = await open_redis(given), sync_client(given)
+        ledger = Ledger(client, "acme")
+        await ledger.mark_pending(["anna"], Trigger.AUTOMATIC)
+        queue.rpush("dramatiq:interactive", "a message")
+        fail_over()
+        await ledger.mark_pending(["bert"], Trigger.AUTOMATIC)
+        queue.rpush("dramatiq:interactive", "another one")
+        assert "bert" in redis.Redis.from_url(second, decode_responses=True).hgetall("scimpipe:{acme}:jobs")
+        await client.aclose()
+        queue.close()
+
+    with (
+        valkey(tmp_path / "first", "--unixsocket", str(sockets[0])) as first,
+        valkey(tmp_path / "second", "--unixsocket", str(sockets[1])) as second,
+    ):
+        name.symlink_to(sockets[0])
+        asyncio.run(body())
