@@ -103,6 +103,7 @@ class Batch:
                 await self._ledger.hand_back(ids, self._owner)
                 return
             users, links = reading.result()
+            await self._source_gate.worked()
             tasks = {}
             for job in await self._without_poison(jobs):
                 tasks[asyncio.create_task(self._one(job, users, links, leases))] = job.user
@@ -264,9 +265,16 @@ class Batch:
 
     async def _source_failed(self, users: Sequence[str], error: SourceUnreadable) -> None:
         certain = isinstance(error, SourceIdentityLost)
-        await self._ledger.hand_back(users, self._owner, error.retry_after_seconds or OUTAGE_SECONDS)
+        seconds = error.retry_after_seconds or OUTAGE_SECONDS
+        await self._ledger.hand_back(users, self._owner, seconds)
         if await self._source_gate.failed(error.detail, certain=certain):
             self._log.error("source_unreadable", reason=error.detail)
+        elif len(users) > 1:
+            # It may be one of them alone who cannot be read: in halves the others get past that one.
+            await self._work.state.send(users, self._lane, seconds, at_most=-(-len(users) // 2))
+        else:
+            # Nobody else says it where the site can be read, and this user cannot.
+            self._log.warning("source_unreadable", reason=error.detail, user=users[0])
 
 
 async def _first_of(*futures: asyncio.Future[Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from config.settings import (
     Trigger,
@@ -17,6 +18,8 @@ from provisioning.errors import (
     Transient,
     Unauthorized,
 )
+from state.gate import Gate
+from state.keys import SOURCE
 from state.ledger import BULK, INTERACTIVE
 from tests.support.batches import USERS, World
 from tests.support.valkey import with_redis
@@ -175,6 +178,39 @@ def test_an_unreadable_source_plans_nothing_and_costs_no_attempt(world, error):
         assert (await world.source_gate.health()).open is not isinstance(error, SourceIdentityLost)
         world.site.broken = None
         assert await world.attempts() == {1}
+
+    world(body)
+
+
+def test_one_user_who_cannot_be_read_keeps_nobody_else_of_the_message_waiting_and_the_reason_is_told(world):
+    """As one whose row in users_field_data is missing; the poll of change detection reads nobody whole, and goes well."""
+    damaged = SourceUnreadable("user 7 has no row; the site's data is damaged", retry_after_seconds=0.01)
+
+    async def body(world):
+        read = world.site.read
+
+        async def read_all_or_none(ids):
+            if USERS[6] in ids:
+                raise damaged
+            return await read(ids)
+
+        world.site.read = read_all_or_none
+        await world.state.submit(USERS, Trigger.MANUAL)
+        with capture_logs() as logs:
+            for _ in range(20):
+                for users, _ in [*world.sent.messages]:
+                    del world.sent.messages[0]
+                    await world.another_batch().run(users, INTERACTIVE)
+                await asyncio.sleep(0.02)
+                # As the sweeper does: whoever is pending, all in one message; and as change detection does after a poll.
+                await world.state.resend()
+                await Gate(world.client, SOURCE).worked()
+        assert len(world.target.accounts) == len(USERS) - 1
+        assert (await world.source_gate.health()).open
+        assert await world.attempts() == {1}
+        told = [line for line in logs if line["event"] == "source_unreadable"]
+        assert {line["reason"] for line in told} == {damaged.detail}
+        assert told[-1]["user"] == USERS[6]
 
     world(body)
 
