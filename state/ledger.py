@@ -142,9 +142,11 @@ class Ledger:
         """Their message came while nobody may work: the next sweep sends another."""
         await self._run("LET_GO", *users)
 
-    async def sweep(self, lane: str, limit: int = 1_000) -> tuple[str, ...]:
-        """Puts back what has an expired lease; gives the users of a lane whose message has to be sent (again)."""
-        return tuple(await self._run("SWEEP", limit, RESEND_MS, lane))
+    async def sweep(self, lane: str, limit: int = 1_000, *, only_lost: bool = False) -> tuple[str, ...]:
+        """Puts back what has an expired lease; gives the users of a lane whose message has to be sent (again). only_lost:
+        those for whom there surely is none.
+        """
+        return tuple(await self._run("SWEEP", limit, RESEND_MS, lane, "1" if only_lost else "0"))
 
     async def hurry(self) -> Mapping[str, tuple[str, ...]]:
         """Ends every back-off: a person is there and has mended something. Gives the users by lane, for sending."""

@@ -198,7 +198,8 @@ return #ARGV
 """
 )
 
-# ARGV: limit, resend_ms, lane. Leases that ran out become pending; gives each of the lane whose message is to be sent.
+# ARGV: limit, resend_ms, lane, '1' for none but those whose lease ran out. Leases that ran out become pending; gives each of the
+# lane whose message is to be sent.
 SWEEP = (
     COMMON
     + """
@@ -215,7 +216,7 @@ for _, user in ipairs(redis.call('ZRANGEBYSCORE', k('leases'), '-inf', now, 'LIM
   else redis.call('ZREM', k('leases'), user) end
 end
 local out = {}
-for _, user in ipairs(redis.call('ZRANGEBYSCORE', k(mine), '-inf', now, 'LIMIT', 0, limit)) do
+for _, user in ipairs(redis.call('ZRANGEBYSCORE', k(mine), '-inf', ARGV[4] == '1' and 0 or now, 'LIMIT', 0, limit)) do
   if redis.call('HEXISTS', k('jobs'), user) == 0 then redis.call('ZREM', k(mine), user)
   else
     redis.call('ZADD', k(mine), now + resend, user)

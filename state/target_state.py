@@ -89,10 +89,9 @@ class TargetState:
         pending = (await self.ledger.counts()).pending
         for lane in (INTERACTIVE, BULK):
             waiting = await messages_waiting(self.client, lane)
-            while users := await self.ledger.sweep(lane):
-                if waiting > ENOUGH_WAITING + 2 * pending // USERS_A_MESSAGE:
-                    # For everybody: where no worker takes them, more would only fill Redis.
-                    break
+            # For everybody: where no worker takes them, more would only fill Redis.
+            enough = waiting > ENOUGH_WAITING + 2 * pending // USERS_A_MESSAGE
+            while users := await self.ledger.sweep(lane, only_lost=enough):
                 await self.send(users, lane)
                 resent[lane] = resent.get(lane, 0) + len(users)
                 if waiting:

@@ -151,6 +151,24 @@ def test_where_no_worker_takes_messages_they_do_not_fill_redis(world):
     world(body)
 
 
+@pytest.mark.parametrize(("trigger", "lane"), [(Trigger.SCHEDULED, BULK), (Trigger.AUTOMATIC, INTERACTIVE)])
+def test_whose_worker_died_is_sent_again_however_many_messages_wait(world, trigger, lane):
+    """At a slow target each message of a load becomes twenty, and all of them are there for somebody."""
+
+    async def body(world):
+        await world.lost(WHOLE_LOAD, trigger)
+        await world.state.ledger.mark_pending(USERS[:1], trigger)
+        await world.state.ledger.claim(USERS[:1], "dead", 0.001)
+        await asyncio.sleep(0.01)
+        await world.client.rpush(f"dramatiq:{lane}", *["a message"] * 200)
+        await world.sweeper.sweep()
+        assert world.sent.users == [USERS[0]]
+        await world.sweeper.sweep()
+        assert world.sent.users == [USERS[0]]
+
+    world(body)
+
+
 def test_whoever_a_full_sync_waits_for_is_urgent_once_changed_in_drupal(world):
     async def body(world):
         await world.lost(USERS[:1], Trigger.SCHEDULED)
