@@ -47,12 +47,14 @@ def _all(document: Mapping[str, Any]) -> _Found:
 
 
 def _shared(targets: Mapping[str, Any]) -> _Found:
-    """One service provider under two names, of which one takes the accounts of the other for those of its own leavers."""
+    """One service provider, with one token, under two names, of which one takes the accounts of the other for those of its own leavers."""
     seen: dict[str, str] = {}
     removing = {name for name in targets if _removes_whom_it_leaves_out(_table(targets, name))}
     for name in targets:
-        address = str(_table(targets, name).get("base_url", name)).rstrip("/").lower()
-        first = seen.setdefault(address, name)
+        target = _table(targets, name)
+        address = str(target.get("base_url", name)).rstrip("/").lower()
+        # Some have one address for all customers, whom the token tells apart.
+        first = seen.setdefault(f"{address} {target.get('token')} {target.get('oauth2')}", name)
         if first != name and removing & {first, name}:
             yield (
                 f"targets.{name}.base_url",

@@ -47,8 +47,8 @@ class EmbeddedServer:
         return f"unix://{socket_path(self._data_dir)}"
 
     @classmethod
-    def join(cls, data_dir: Path) -> EmbeddedServer:
-        """Starts the server unless it runs. Raises OSError when it cannot be started."""
+    def join(cls, data_dir: Path, patience_seconds: float = START_SECONDS) -> EmbeddedServer:
+        """Starts the server unless it runs. Raises OSError when it cannot be started: when it has said nothing for so long."""
         data_dir = data_dir.expanduser().resolve()
         known = cls._joined.get(data_dir)
         if known is not None and known.process == os.getpid():
@@ -58,7 +58,7 @@ class EmbeddedServer:
         fcntl.flock(lock, fcntl.LOCK_SH)
         server = cls(data_dir, lock)
         try:
-            server._ensure_running()
+            server._ensure_running(patience_seconds)
         except BaseException:
             os.close(lock)
             raise
@@ -70,7 +70,7 @@ class EmbeddedServer:
         self._joined.pop(self._data_dir, None)
         os.close(self._lock)
 
-    def _ensure_running(self) -> None:
+    def _ensure_running(self, patience_seconds: float) -> None:
         # One process starts it; the others wait here and find it running.
         with (self._data_dir / "valkey.starting").open("w") as starting:
             fcntl.flock(starting, fcntl.LOCK_EX)
@@ -85,13 +85,13 @@ class EmbeddedServer:
                     start_new_session=True,
                     cwd=Path(__file__).resolve().parent.parent,
                 )
-            deadline = time.monotonic() + START_SECONDS
+            deadline = time.monotonic() + patience_seconds
             while not (said := _said(socket_path(self._data_dir))).startswith(_READY):
                 if said.startswith(_LOADING):
                     # However long its file is: whoever left now would end it, and the next one begin anew.
-                    deadline = time.monotonic() + START_SECONDS
+                    deadline = time.monotonic() + patience_seconds
                 if time.monotonic() > deadline:
-                    raise OSError(f"it did not answer within {START_SECONDS} s")
+                    raise OSError(f"it did not answer within {patience_seconds:g} s")
                 time.sleep(0.02)
 
 

@@ -15,7 +15,6 @@ import redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from state import embedded
 from state.embedded import EmbeddedServer, socket_path
 
 USER = """
@@ -131,9 +130,8 @@ def test_a_second_server_never_gets_the_folder_of_one_that_it_cannot_reach(tmp_p
     assert stopped(tmp_path)
 
 
-def test_a_server_that_takes_long_to_load_its_file_is_waited_for(tmp_path, monkeypatch):
+def test_a_server_that_takes_long_to_load_its_file_is_waited_for(tmp_path):
     """Else whoever starts it leaves, it ends as the last one has left, and nobody ever gets it to run."""
-    monkeypatch.setattr(embedded, "START_SECONDS", 1)
     (tmp_path / "appendonlydir").mkdir()
     # Between any two thousand commands it answers that it is loading.
     slow = b"*3\r\n$5\r\nDEBUG\r\n$5\r\nSLEEP\r\n$6\r\n0.0004\r\n" * 6 * 1024
@@ -141,7 +139,7 @@ def test_a_server_that_takes_long_to_load_its_file_is_waited_for(tmp_path, monke
     (tmp_path / "appendonlydir/appendonly.aof.1.incr.aof").write_bytes(slow + kept)
     manifest = "file appendonly.aof.1.incr.aof seq 1 type i\n"
     (tmp_path / "appendonlydir/appendonly.aof.manifest").write_text(manifest)
-    server = EmbeddedServer.join(tmp_path)
+    server = EmbeddedServer.join(tmp_path, patience_seconds=2)
     client = redis.Redis.from_url(server.url, decode_responses=True)
     assert client.get("kept") == "yes"
     client.close()

@@ -233,3 +233,7 @@ def test_one_service_provider_under_two_names_must_not_lose_the_accounts_of_one_
     keeping = TWICE + '[targets.acme.leavers]\nout_of_scope = "keep"\n'
     assert set(good(tmp_path, keeping).targets) == {"acme", "guests"}
     assert set(good(tmp_path, TWICE.replace("'staff' in roles", "")).targets) == {"acme", "guests"}
+    start, end = TWICE.rsplit("token = ", 1)
+    by_token = start + 'token = { file = "token" }' + end[end.index("\n") :]
+    (tmp_path / "token").write_text("another customer's")
+    assert set(good(tmp_path, by_token).targets) == {"acme", "guests"}
