@@ -126,7 +126,7 @@ class ScimClient:
         # A version that was read from a body may hold anything.
         sendable = version if version and version.isascii() and version.isprintable() else None
         answer = await self.writes.write(method, resource_path(scim_id), body, sendable)
-        _raise_for(answer)
+        _raise_for(answer, versioned=sendable is not None)
         account = read_account(answer.body, answer.headers.get("etag"))
         if account is None and answer.status != 204:
             # Something in between may have said so: the account is read before it is believed.
@@ -144,16 +144,18 @@ def _located(answer: Answer) -> Mapping[str, str]:
     return {"id": unquote(last)} if slash and collection.lower().endswith("/users") else {}
 
 
-def _raise_for(answer: Answer) -> None:
+def _raise_for(answer: Answer, *, versioned: bool = False) -> None:
     """An answer that is no success; one that comes from something else than a SCIM server is none either."""
-    _raise_for_status(answer)
+    _raise_for_status(answer, versioned=versioned)
     if answer.foreign:
         raise UnusableAnswer(_NOT_SCIM)
 
 
-def _raise_for_status(answer: Answer, *, creating: bool = False) -> None:
+def _raise_for_status(answer: Answer, *, creating: bool = False, versioned: bool = False) -> None:
     if answer.status >= 400:
-        error: StatusError = status_error(answer.status, answer.headers, answer.body, creating=creating)
+        error: StatusError = status_error(
+            answer.status, answer.headers, answer.body, creating=creating, versioned=versioned
+        )
         raise error
     if answer.status >= 300:
         raise UnusableAnswer(f"the target answered {answer.status}, which is no answer to this request")

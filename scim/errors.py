@@ -153,10 +153,10 @@ _BY_STATUS: dict[int, type[StatusError]] = {
 
 
 def status_error(
-    status: int, headers: Mapping[str, str], body: Any, *, creating: bool = False
+    status: int, headers: Mapping[str, str], body: Any, *, creating: bool = False, versioned: bool = False
 ) -> StatusError:
     """The error of an answer with status >= 400. creating: the request was a create, where some servers say 400 for
-    a duplicate; their words are looked at, not kept.
+    a duplicate; their words are looked at, not kept. versioned: it had an If-Match.
     """
     error = body if isinstance(body, Mapping) else {}
     said = error.get("scimType")
@@ -168,6 +168,9 @@ def status_error(
         return Conflicting(status, scim_type)
     if status == 503 and retry_after is not None:
         return Busy(status, scim_type, retry_after)
+    if status == 412 and not versioned:
+        # GitLab says so of whatever it refuses.
+        return BadRequest(status, scim_type)
     kind = _BY_STATUS.get(status, ServerFault if status >= 500 else BadRequest)
     return kind(status, scim_type, retry_after)
 

@@ -16,7 +16,6 @@ from provisioning.errors import (
     Outage,
     Permanent,
     ProvisioningError,
-    Superseded,
     Throttled,
     Transient,
     Unauthorized,
@@ -69,9 +68,8 @@ def test_what_a_failed_create_means(use, answer, expected):
         (Answer(500), Transient),
         (Answer(502, "<html>"), Transient),
         (Answer(404), Missing),
-        (Answer(412), Superseded),
     ],
-    ids=["500", "502", "404", "412"],
+    ids=["500", "502", "404"],
 )
 def test_what_a_failed_read_means(use, answer, expected):
     async def body(target):

@@ -65,7 +65,7 @@ def test_a_known_scim_type_is_kept_and_put_into_words_of_ours():
         (408, said.ServerFault),
         (409, said.Conflicting),
         (410, said.NotThere),
-        (412, said.VersionMismatch),
+        (412, said.BadRequest),
         (413, said.TooLarge),
         (425, said.ServerFault),
         (429, said.TooManyRequests),
@@ -79,6 +79,10 @@ def test_a_known_scim_type_is_kept_and_put_into_words_of_ours():
 )
 def test_the_status_picks_the_class(status, kind):
     assert type(said.status_error(status, {}, None)) is kind
+
+
+def test_412_is_of_the_version_where_one_was_sent():
+    assert type(said.status_error(412, {}, None, versioned=True)) is said.VersionMismatch
 
 
 def test_503_says_when_to_come_back_or_is_a_fault():
