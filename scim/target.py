@@ -31,6 +31,7 @@ from scim.errors import (
     ScimError,
     StatusError,
     UnusableAnswer,
+    VersionMismatch,
 )
 from scim.filters import contains, equals, matches
 from scim.look_ups import LookUps
@@ -239,6 +240,11 @@ class ScimTarget:
             # The account, the method, or by chance? Reading it tells (raises Missing), and asking once more.
             await self.get(scim_id)
             return await self._client.patch(scim_id, body, known)
+        except VersionMismatch:
+            # Whoever refuses the version that the account has at that moment refuses every one: then it goes without.
+            if (await self._client.get(scim_id)).version != known:
+                raise
+            return await self._client.patch(scim_id, body, None)
 
     async def _put_instead(self, scim_id: str, changes: Changes, refusal: StatusError) -> RemoteUser | None:
         """PATCH was refused: GET, merge, PUT; and remember it, if that worked."""

@@ -22,3 +22,37 @@ def test_who_says_412_of_all_it_refuses_is_believed():
     world.site.edit(ANNA, name="anna")
     assert world.run(ANNA).outcome is OutcomeName.DONE
     assert [account["userName"] for account in world.provider.accounts.values()] == ["anna"]
+
+
+def test_a_leaver_goes_where_the_version_that_is_shown_is_refused():
+    """SCIM-SDK once compared the version with that of the changed account, so that none was right."""
+
+    def first(request):
+        return refusal(412) if request.method == "PATCH" and "if-match" in request.headers else None
+
+    config = {"etag": {"supported": True}, "patch": {"supported": True}}
+    provider = Provider(first, lambda account: {**account, "meta": {"version": 'W/"1"'}}, config=config)
+    world = World(provider)
+    world.site.add(ANNA, name="anna")
+    world.run(ANNA)
+    world.site.edit(ANNA, status=False)
+    left = world.run(ANNA)
+    assert (left.outcome, left.attempt) == (OutcomeName.DONE, 1)
+    assert [account["active"] for account in provider.accounts.values()] == [False]
+
+
+def test_a_version_that_has_changed_meanwhile_is_not_written_over():
+    versions = iter(range(100))
+
+    def first(request):
+        return refusal(412) if request.method == "PATCH" else None
+
+    def shown(account):
+        return {**account, "meta": {"version": f'W/"{next(versions)}"'}}
+
+    world = World(Provider(first, shown, config={"etag": {"supported": True}, "patch": {"supported": True}}))
+    world.site.add(ANNA, name="anna")
+    world.run(ANNA)
+    world.site.edit(ANNA, name="anna2")
+    assert world.run(ANNA).outcome is OutcomeName.FAILED
+    assert all(request.headers.get("if-match") for request in world.asked if request.method == "PATCH")

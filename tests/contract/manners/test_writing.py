@@ -108,6 +108,8 @@ def test_a_version_goes_along_where_the_target_has_etags_and_412_says_so(use):
     def answer(request):
         if request.path == "/ServiceProviderConfig":
             return Answer(body={"etag": {"supported": True}, "patch": {"supported": True}})
+        if request.method == "GET":
+            return Answer(200, {**ANNA, "meta": {"version": 'W/"2"'}})
         return Answer(204) if request.headers.get("if-match") == 'W/"2"' else Answer(412)
 
     async def body(target):
