@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from config.json_text import encoded
-from provisioning.model import Changes, Desired, JsonValue, Link
+from provisioning.model import SPELLED, Changes, Desired, JsonValue, Link, RemoteUser
 from provisioning.paths import member, parse, remove_value, set_value, value_at
 
 DIGEST_BYTES = 6
@@ -69,8 +69,7 @@ def changes_from(
     """What differs from what the account holds. mapped: the paths to compare; sent: digests of what we sent
     before, because an empty field takes an attribute away only where we had set it.
     """
-    active = str(resource.get("active", True)).lower() != "false"
-    wanted = _with_active(desired, active)
+    wanted = _with_active(desired, RemoteUser("", None, resource).active)
     wanted = {
         path: value for path, value in wanted.items() if path in mapped or path not in desired.attributes
     }
@@ -93,7 +92,7 @@ def _with_active(desired: Desired, active_there: bool) -> Mapping[str, JsonValue
 
 def _equal(actual: JsonValue, wanted: JsonValue) -> bool:
     if isinstance(wanted, bool):
-        return actual is not None and str(actual).lower() == str(wanted).lower()
+        return str(actual).lower() in SPELLED[wanted]
     if isinstance(wanted, list):
         return (
             isinstance(actual, list)

@@ -149,6 +149,10 @@ class Link(NamedTuple):
         return Link(self.scim_id, self.version, "", digests, self.active)
 
 
+# How servers spell a boolean, in small letters: some send "False", Snipe-IT sent 0.
+SPELLED = {True: ("true", "1"), False: ("false", "0")}
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteUser:
     """An account as the target shows it. resource: the SCIM JSON as it came, tolerantly read."""
@@ -164,9 +168,8 @@ class RemoteUser:
 
     @property
     def active(self) -> bool:
-        """RFC 7643 4.1.1; absent counts as active, and so does the string "True" some servers send."""
-        value = self.resource.get("active", True)
-        return str(value).lower() != "false"
+        """RFC 7643 4.1.1; absent counts as active."""
+        return str(self.resource.get("active", True)).lower() not in SPELLED[False]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from provisioning.model import OutcomeName
 from tests.support.provider import Provider, World, refusal
 from tests.support.reconciling import ANNA
@@ -56,3 +58,14 @@ def test_a_version_that_has_changed_meanwhile_is_not_written_over():
     world.site.edit(ANNA, name="anna2")
     assert world.run(ANNA).outcome is OutcomeName.FAILED
     assert all(request.headers.get("if-match") for request in world.asked if request.method == "PATCH")
+
+
+@pytest.mark.parametrize("said", [int, lambda active: str(int(active)), str], ids=["0", "'0'", "'False'"])
+def test_active_in_other_words_is_understood(said):
+    """Snipe-IT says 1 and 0, as its database does."""
+    world = World(Provider(shown=lambda account: {**account, "active": said(account["active"])}))
+    world.site.add(ANNA, name="anna")
+    assert "did not keep" not in world.run(ANNA).detail
+    world.site.edit(ANNA, status=False)
+    left = world.run(ANNA)
+    assert (left.outcome, left.attempt) == (OutcomeName.DONE, 1)
