@@ -6,11 +6,14 @@ import pytest
 
 from config.settings import Trigger
 from producers.verify import Verification, Verified
+from tests.support import scanning
 from tests.support.batches import USERS, World
+from tests.support.fakes import FakeTarget
 from tests.support.reconciling import KEY
 from tests.support.valkey import with_redis
 
 LEAVER = USERS[0]
+SCANNED = scanning.USERS[3]
 REMOVALS = "scimpipe:{acme}:removals"
 
 
@@ -58,3 +61,26 @@ def test_a_leaver_whom_the_listing_leaves_out_is_removed_once_more_only_if_activ
         assert await work(world) == []
 
     world(body)
+
+
+@pytest.mark.parametrize(
+    ("shown", "drifted"),
+    [({}, ()), ({"active": None}, ()), ({"active": False}, ()), ({"active": True}, (SCANNED,))],
+    ids=["nothing", "null", "inactive", "active"],
+)
+def test_a_leavers_account_that_does_not_show_active_has_not_drifted(redis_url, shown, drifted):
+    """Snipe-IT and others leave it out when it is false: each time all former leavers used up the budget of removals."""
+
+    async def body(client):
+        world = scanning.World(client)
+        world.site.edit(SCANNED, status=False)
+        await world.link(SCANNED)
+        link = (await world.state.links.get_many([SCANNED]))[SCANNED]
+        await world.state.links.put(SCANNED, link._replace(active=False))
+        target = FakeTarget(
+            {link.scim_id: {"userName": "user3", "externalId": SCANNED, **shown}}, {link.scim_id: 1}
+        )
+        check = Verification(world.settings, world.state, world.compiled, world.site, target, scanning.KEY)
+        assert (await check.run()).drifted == drifted
+
+    with_redis(redis_url, body)
