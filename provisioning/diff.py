@@ -144,3 +144,9 @@ def not_kept(
         if parse(path).attribute.lower() not in _UNREADABLE
         and not _equal(value_at(answer, parse(path)), value)
     ) + tuple(path for path in removed if value_at(answer, parse(path)) not in _EMPTY)
+
+
+def shows(account: Mapping[str, Any], changes: Changes) -> bool:
+    """Whether an account that was read has all of an update."""
+    whole = member(account, "userName") is not None
+    return whole and not not_kept(changes.set, account, changes.removed)

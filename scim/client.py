@@ -14,6 +14,7 @@ from scim.errors import (
     NotSupported,
     NotThere,
     StatusError,
+    Unconfirmed,
     UnusableAnswer,
     is_scim_error,
     status_error,
@@ -130,7 +131,7 @@ class ScimClient:
         account = read_account(answer.body, answer.headers.get("etag"))
         if account is None and answer.status != 204:
             # Something in between may have said so: the account is read before it is believed.
-            raise NoAnswer(f"the target answered {answer.status} to a {method} without the account")
+            raise Unconfirmed(f"the target answered {answer.status} to a {method} without the account")
         return account
 
 

@@ -8,6 +8,7 @@ from scim import errors as said
 CONSEQUENCES: dict[type[said.ScimError], type[consequence.ProvisioningError]] = {
     said.NotConnected: consequence.Outage,
     said.NoAnswer: consequence.Transient,
+    said.Unconfirmed: consequence.Transient,
     said.UnusableAnswer: consequence.Transient,
     said.ListingIncomplete: consequence.Transient,
     said.ListingTooLong: consequence.Transient,
@@ -25,7 +26,7 @@ CONSEQUENCES: dict[type[said.ScimError], type[consequence.ProvisioningError]] = 
     said.Busy: consequence.Throttled,
 }
 # After these the target may have acted all the same.
-_ANSWER_LOST = (said.NoAnswer, said.UnusableAnswer, said.ServerFault)
+_ANSWER_LOST = (said.NoAnswer, said.Unconfirmed, said.UnusableAnswer, said.ServerFault)
 
 
 def consequence_of(error: said.ScimError, *, writing: bool = False) -> consequence.ProvisioningError:

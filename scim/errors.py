@@ -3,6 +3,7 @@
 ScimError
 |-- NotConnected        no connection: refused, unknown host, certificate not trusted; nothing was sent
 |-- NoAnswer            sent, but no whole answer came: timeout, reset, truncated body
+|-- Unconfirmed         a write was answered as done, but without the account
 |-- UnusableAnswer      an answer that is not SCIM: HTML, no JSON, over the size cap, a redirect elsewhere
 |-- ListingIncomplete   a listing that cannot be proven whole
 |-- ListingTooLong      a listing longer than its reader wants to read
@@ -55,6 +56,10 @@ class NotConnected(ScimError):
 
 
 class NoAnswer(ScimError):
+    pass
+
+
+class Unconfirmed(ScimError):
     pass
 
 

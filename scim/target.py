@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from config.settings import TargetSettings
-from provisioning.diff import merge
+from provisioning.diff import merge, shows
 from provisioning.errors import Missing, Outage, Permanent, Transient
 from provisioning.inflate import ACCEPTED
 from provisioning.model import Changes, Desired, RemotePage, RemoteUser
@@ -30,6 +30,7 @@ from scim.errors import (
     NotThere,
     ScimError,
     StatusError,
+    Unconfirmed,
     UnusableAnswer,
     VersionMismatch,
 )
@@ -205,19 +206,30 @@ class ScimTarget:
         known = version if (await self.features()).etag else None
         method = await self._method(changes)
         with Consequences(writing=True):
-            if method == "put":
-                return await self._put(scim_id, changes)
-            there = None
-            if concerns_elements(changes, desired):
-                there = (await self._client.get(scim_id)).resource
             try:
-                answer = await self._patch(scim_id, patch_body(changes, desired, there), known)
-            except (NotSupported, NotThere, BadRequest) as error:
-                if self._settings.update_method != "patch" and _put_may_help(error):
-                    return await self._put_instead(scim_id, changes, error)
-                if isinstance(error, NotThere):
-                    raise _refused_as_not_there(error) from None
-                raise
+                if method == "put":
+                    return await self._put(scim_id, changes)
+                return await self._patch_or_put(scim_id, changes, desired, known)
+            except Unconfirmed:
+                account = await self._client.get(scim_id)
+                if not shows(account.resource, changes):
+                    raise
+                return account
+
+    async def _patch_or_put(
+        self, scim_id: str, changes: Changes, desired: Desired | None, known: str | None
+    ) -> RemoteUser | None:
+        there = None
+        if concerns_elements(changes, desired):
+            there = (await self._client.get(scim_id)).resource
+        try:
+            answer = await self._patch(scim_id, patch_body(changes, desired, there), known)
+        except (NotSupported, NotThere, BadRequest) as error:
+            if self._settings.update_method != "patch" and _put_may_help(error):
+                return await self._put_instead(scim_id, changes, error)
+            if isinstance(error, NotThere):
+                raise _refused_as_not_there(error) from None
+            raise
         self._patched.update(changes.names)
         return answer
 

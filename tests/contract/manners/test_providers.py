@@ -7,6 +7,7 @@ import pytest
 from provisioning.model import OutcomeName
 from tests.support.provider import Provider, World, refusal
 from tests.support.reconciling import ANNA
+from tests.support.scripted_target import Answer
 
 
 def test_who_says_412_of_all_it_refuses_is_believed():
@@ -69,3 +70,16 @@ def test_active_in_other_words_is_understood(said):
     world.site.edit(ANNA, status=False)
     left = world.run(ANNA)
     assert (left.outcome, left.attempt) == (OutcomeName.DONE, 1)
+
+
+@pytest.mark.parametrize("said", [Answer(200), Answer(200, {}), Answer(202)], ids=["200", "200 {}", "202"])
+def test_a_leaver_has_left_where_the_account_shows_it_though_the_answer_does_not(said):
+    world = World(Provider(written=lambda account: said))
+    world.site.add(ANNA, name="anna")
+    world.run(ANNA)
+    world.site.edit(ANNA, name="anna2")
+    assert (world.run(ANNA).outcome, world.run(ANNA).outcome) == (OutcomeName.DONE, OutcomeName.UNCHANGED)
+    world.site.edit(ANNA, status=False)
+    left = world.run(ANNA)
+    assert (left.outcome, left.attempt) == (OutcomeName.DONE, 1)
+    assert [account["active"] for account in world.provider.accounts.values()] == [False]
