@@ -8,7 +8,7 @@ ScimError
 |-- ListingIncomplete   a listing that cannot be proven whole
 |-- ListingTooLong      a listing longer than its reader wants to read
 |-- CredentialMissing   the token could not be had: secret unset, OAuth2 token endpoint said no
-`-- StatusError         a status of RFC 7644 3.12
+`-- StatusError         a status of RFC 7644 3.12; 403 with Retry-After is TooManyRequests
     |-- BadRequest 400            |-- Conflicting 409, 400 uniqueness   |-- TooManyRequests 429
     |-- NotAuthenticated 401      |-- VersionMismatch 412              |-- ServerFault 5xx, 408, 425
     |-- NotAllowed 403            |-- TooLarge 413                     `-- Busy 503 with Retry-After
@@ -173,6 +173,9 @@ def status_error(
         return Conflicting(status, scim_type)
     if status == 503 and retry_after is not None:
         return Busy(status, scim_type, retry_after)
+    if status == 403 and retry_after is not None:
+        # GitHub's limit on writes.
+        return TooManyRequests(status, scim_type, retry_after)
     if status == 412 and not versioned:
         # GitLab says so of whatever it refuses.
         return BadRequest(status, scim_type)
@@ -188,7 +191,7 @@ def is_scim_error(body: Any) -> bool:
 
 def asked_to_wait(status: int, headers: Mapping[str, str]) -> float | None:
     """Seconds nobody is to send; None: nobody has asked for that."""
-    if status not in {429, 503}:
+    if status not in {403, 429, 503}:
         return None
     wait = retry_after_seconds(headers.get("retry-after"))
     return DEFAULT_RETRY_SECONDS if wait is None and status == 429 else wait

@@ -126,7 +126,7 @@ class Throttle:
     def observed(self, turn: Turn, status: int | None, retry_after_seconds: float | None = None) -> None:
         """Learns from an answer: how many at a time, and how many a second."""
         wait = None if retry_after_seconds is None else retry_after_seconds or SHORTEST_WAIT_SECONDS
-        if status == 429 and self._pace is not None:
+        if (status == 429 or (status == 403 and wait is not None)) and self._pace is not None:
             # It wants less in a second, not less at a time.
             self._close(wait or SHORTEST_WAIT_SECONDS, turn.moment)
         elif status is None or status in {429, 503}:

@@ -30,9 +30,10 @@ RETRY_AFTER = 1
 
 @dataclass
 class Pushing:
-    """Answers 429 to the request with that number."""
+    """Answers 429, or what status says, to the request with that number."""
 
     number: int
+    status: int
     arrived: list[float] = field(default_factory=list)
     pushed_at: float = 0.0
 
@@ -40,13 +41,14 @@ class Pushing:
         self.arrived.append(time.monotonic())
         if len(self.arrived) == self.number:
             self.pushed_at = time.monotonic()
-            return Answer(429, headers={"Retry-After": str(RETRY_AFTER)})
+            return Answer(self.status, headers={"Retry-After": str(RETRY_AFTER)})
         return Answer(body={"totalResults": 0})
 
 
-def test_nothing_is_sent_before_retry_after_is_over_by_any_process(redis_url, tmp_path):
+@pytest.mark.parametrize("status", [429, 403])
+def test_nothing_is_sent_before_retry_after_is_over_by_any_process(redis_url, tmp_path, status):
     (tmp_path / "token").write_text("token")
-    pushing = Pushing(60)
+    pushing = Pushing(60, status)
 
     async def process(settings: TargetSettings, until: float) -> int:
         """Ten at a time, as long as it is told."""

@@ -21,7 +21,7 @@ from provisioning.errors import (
     Unauthorized,
 )
 from scim.target import open_target
-from tests.support.manners import ANNA, CANARY, listing, no_discovery
+from tests.support.manners import ANNA, CANARY, CHANGES, WANTED, listing, no_discovery
 from tests.support.scripted_target import Answer, ScriptedTarget
 
 
@@ -150,3 +150,18 @@ def test_a_token_put_right_in_its_file_works_at_once(use, tmp_path):
         await target.probe()
 
     use(lambda request: listing() if request.headers["authorization"] == "Bearer good" else Answer(401), body)
+
+
+def test_403_that_says_when_to_come_back_is_no_refusal(use):
+    """GitHub's limit on writes, while everything can be read: a leaver's deactivation was a dead letter at once."""
+
+    async def body(target):
+        with pytest.raises(Throttled) as raised:
+            await target.update("a", CHANGES, WANTED, None)
+        return raised.value.retry_after_seconds
+
+    def answer(request):
+        limited = Answer(403, headers={"Retry-After": "60"})
+        return limited if request.method in {"PATCH", "PUT"} else Answer(200, {**ANNA, "id": "a"})
+
+    assert use(no_discovery(answer), body)[0] == 60
