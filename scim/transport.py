@@ -28,6 +28,8 @@ from scim.errors import NoAnswer, NotConnected, UnusableAnswer, asked_to_wait
 from scim.network import RAISED, network_error, read_bounded
 
 MEDIA_TYPE = "application/scim+json"
+# What some take only (RFC 7644 3.8 has both).
+PLAIN_JSON = "application/json"
 LARGEST_BODY = 8 * 1024 * 1024
 CONNECT_SECONDS = 10.0
 # What has not arrived after so long never does. A machine that is cut off for a while would send it again for minutes, though
@@ -36,7 +38,7 @@ ARRIVES_SECONDS = 8.0
 REDIRECTS = 3
 USER_AGENT = "scimpipe/0.1"
 ALWAYS_SENT = {
-    "Accept": f"{MEDIA_TYPE}, application/json",
+    "Accept": f"{MEDIA_TYPE}, {PLAIN_JSON}",
     "Accept-Encoding": ACCEPTED,
     "User-Agent": USER_AGENT,
 }
@@ -158,6 +160,7 @@ class Transport:
         self._last_asked: Mapping[str, str] = {}
         self._last_headers = httpx.Headers()
         self._urls: dict[str, httpx.URL] = {}
+        self._media_type = MEDIA_TYPE
         self.requests = 0
 
     async def request(
@@ -177,13 +180,24 @@ class Transport:
         url = self._url(path, params)
         kind = f"{method} {path.split('/', 2)[1]}"
         whole: Content | None = content if body is None else encoded(body)
+        known = dict(headers or {})
+        if whole is not None:
+            known["Content-Type"] = self._media_type
+        answer = await self._signed(method, url, whole, known, kind)
+        if answer.status == 415 and known.get("Content-Type") == MEDIA_TYPE:
+            answer = await self._signed(method, url, whole, {**known, "Content-Type": PLAIN_JSON}, kind)
+            if answer.status != 415:
+                self._media_type = PLAIN_JSON
+        return answer
+
+    async def _signed(
+        self, method: str, url: httpx.URL, content: Content | None, headers: Mapping[str, str], kind: str
+    ) -> Answer:
         credential = await self._authorization.header()
-        answer = await self._send(method, url, whole, {**(headers or {}), "Authorization": credential}, kind)
+        answer = await self._send(method, url, content, {**headers, "Authorization": credential}, kind)
         if answer.status == 401 and self._authorization.refused(credential):
             credential = await self._authorization.header()
-            answer = await self._send(
-                method, url, whole, {**(headers or {}), "Authorization": credential}, kind
-            )
+            answer = await self._send(method, url, content, {**headers, "Authorization": credential}, kind)
         return answer
 
     def _url(self, path: str, params: Mapping[str, str | int] | None) -> httpx.URL:
@@ -254,18 +268,17 @@ class Transport:
     ) -> httpx.Request:
         """From a stream, to which httpx adds nothing: aiohttp adds Host and Content-Length itself."""
         stream = httpx.ByteStream(content or b"")
-        sent = self._headers(headers, body=content is not None)
+        sent = self._headers(headers)
         request = httpx.Request(method, url, headers=sent, stream=stream, extensions=self._extensions)
         # Else httpx looks for one that fits, in each request anew; it has encoded them itself, as ASCII.
         request.headers.encoding = "ascii"
         request.read()
         return request
 
-    def _headers(self, headers: Mapping[str, str], *, body: bool) -> httpx.Headers:
+    def _headers(self, headers: Mapping[str, str]) -> httpx.Headers:
         """Nearly every request has the same ones as the one before, and making them out costs more than a copy."""
-        asked = {**headers, "Content-Type": MEDIA_TYPE} if body else headers
-        if asked != self._last_asked:
-            self._last_asked, self._last_headers = asked, httpx.Headers(asked)
+        if headers != self._last_asked:
+            self._last_asked, self._last_headers = headers, httpx.Headers(headers)
         return self._last_headers
 
     async def _exchange(self, request: httpx.Request) -> tuple[int, Mapping[str, str], bytes]:

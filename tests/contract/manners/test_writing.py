@@ -11,6 +11,7 @@ from config.settings import Secret, TargetSettings
 from provisioning.errors import (
     AmbiguousWrite,
     Missing,
+    Permanent,
     Superseded,
 )
 from provisioning.model import Changes, Desired
@@ -234,3 +235,31 @@ def test_oauth2_tokens_are_kept_and_asked_for_anew_after_a_401(use, tmp_path, sc
 
         asyncio.run(body())
     assert len(issued) == (1 if schemes == 200 else 2)
+
+
+def test_a_target_that_takes_plain_json_only_is_sent_that(use):
+    """Medplum and better-auth said 415 to application/scim+json once: everybody was a dead letter."""
+
+    def answer(request):
+        if request.body and request.headers["content-type"] != "application/json":
+            return Answer(415)
+        return Answer(200, {**ANNA, "id": "a", "displayName": "New"})
+
+    async def body(target):
+        await asyncio.gather(*(target.update("a", CHANGES, WANTED, None) for _ in range(3)))
+        await target.create({"userName": "anna"})
+
+    _, server = use(no_discovery(answer), body)
+    assert len(server.asked("POST")) == 1
+    assert server.asked("PUT") == []
+
+
+def test_a_target_that_takes_neither_is_sent_both_but_once(use):
+    async def body(target):
+        with pytest.raises(Permanent):
+            await target.create({"userName": "anna"})
+
+    _, server = use(no_discovery(lambda _: Answer(415)), body)
+    assert [each.headers["content-type"] for each in server.asked("POST")] == [
+        "application/scim+json", "application/json",
+    ]  # fmt: skip
