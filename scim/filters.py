@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from provisioning.model import RemoteUser
@@ -51,3 +52,18 @@ def matches(account: RemoteUser, attribute: str, value: str) -> bool:
     if attribute.lower() in _EXACT:
         return value in values
     return any(each.casefold() == value.casefold() for each in values)
+
+
+def mentions(account: RemoteUser, text: str) -> bool:
+    """Whether what people know an account by contains a text."""
+    wanted = text.casefold()
+    names = ("id", "externalId", "userName", "displayName")
+    emails = account.resource.get("emails")
+    addresses = (
+        [each.get("value") for each in emails if isinstance(each, Mapping)]
+        if isinstance(emails, list)
+        else []
+    )
+    return any(
+        wanted in str(value).casefold() for value in [*map(account.resource.get, names), *addresses] if value
+    )

@@ -29,12 +29,13 @@ from scim.errors import (
     NotSupported,
     NotThere,
     ScimError,
+    ServerFault,
     StatusError,
     Unconfirmed,
     UnusableAnswer,
     VersionMismatch,
 )
-from scim.filters import contains, equals, matches
+from scim.filters import contains, equals, matches, mentions
 from scim.look_ups import LookUps
 from scim.patch import concerns_elements, patch_body
 from scim.quirks import NO_PATCH, QuirksInMemory, QuirkStore, put_path, unfiltered
@@ -104,6 +105,10 @@ class ScimTarget:
                 # Nobody, to some; or no target behind what answers, or at this address.
                 await self.probe()
                 answered = []
+            except ServerFault as error:
+                if error.status != 500 or not await self._stumbles_over(attribute):
+                    raise
+                return await self.find_in_listing(attribute, value)
         if answered is not None:
             found = [account for account in answered if matches(account, attribute, value)]
             if found:
@@ -125,6 +130,15 @@ class ScimTarget:
                 return False
             except NotThere:
                 return True
+
+    async def _stumbles_over(self, attribute: str) -> bool:
+        """Whether it fails over anybody's value, as authentik over an attribute that it does not know, and works otherwise."""
+        try:
+            await self._client.query(equals(attribute, _NOBODY))
+        except ServerFault:
+            await self._client.probe()
+            return True
+        return False
 
     async def find_in_listing(self, attribute: str, value: str) -> Sequence[RemoteUser]:
         return [
@@ -168,7 +182,7 @@ class ScimTarget:
             except (BadRequest, NotSupported, NotThere):
                 found = []
         # Whoever ignores filters shows people nobody has asked for.
-        if found := [account for account in found if _mentions(account, text)]:
+        if found := [account for account in found if mentions(account, text)]:
             return found[:limit]
         if not (found := list(await self._listed(text, limit))):
             # Nobody; or no target at this address.
@@ -181,7 +195,7 @@ class ScimTarget:
         with Consequences():
             try:
                 async for page in await self._pages():
-                    found += [account for account in page if _mentions(account, text)]
+                    found += [account for account in page if mentions(account, text)]
                     if len(found) >= limit:
                         break
             except ListingIncomplete:
@@ -316,20 +330,6 @@ def _refused_as_not_there(error: NotThere) -> Transient:
 
 def _put_may_help(error: StatusError) -> bool:
     return not isinstance(error, BadRequest) or error.scim_type in _PATH_REFUSED
-
-
-def _mentions(account: RemoteUser, text: str) -> bool:
-    wanted = text.casefold()
-    names = ("id", "externalId", "userName", "displayName")
-    emails = account.resource.get("emails")
-    addresses = (
-        [each.get("value") for each in emails if isinstance(each, Mapping)]
-        if isinstance(emails, list)
-        else []
-    )
-    return any(
-        wanted in str(value).casefold() for value in [*map(account.resource.get, names), *addresses] if value
-    )
 
 
 def open_target(

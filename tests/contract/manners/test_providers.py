@@ -83,3 +83,34 @@ def test_a_leaver_has_left_where_the_account_shows_it_though_the_answer_does_not
     left = world.run(ANNA)
     assert (left.outcome, left.attempt) == (OutcomeName.DONE, 1)
     assert [account["active"] for account in world.provider.accounts.values()] == [False]
+
+
+def claimed() -> dict[str, dict[str, object]]:
+    """An account of Anna's that nobody remembers."""
+    return {"9": {"id": "9", "userName": "anna", "externalId": ANNA, "active": True}}
+
+
+def test_who_fails_over_a_filter_it_does_not_know_is_read_instead():
+    """authentik answered 500 to a filter on externalId: no new user got in, and a leaver's account was not found."""
+
+    def first(request):
+        return refusal(500) if "externalId" in request.query.get("filter", "") else None
+
+    world = World(Provider(first, accounts=claimed()))
+    world.site.add(ANNA, name="anna", status=False)
+    left = world.run(ANNA)
+    assert (left.outcome, left.attempt) == (OutcomeName.DONE, 1)
+    assert world.provider.accounts["9"]["active"] is False
+
+
+@pytest.mark.parametrize("failures", [1, 100])
+def test_a_search_that_fails_is_no_reason_to_read_the_listing_where_everything_fails(failures):
+    left = iter(range(failures))
+
+    def first(request):
+        return refusal(500) if request.path == "/Users" and next(left, None) is not None else None
+
+    world = World(Provider(first, accounts=claimed()))
+    world.site.add(ANNA, name="anna", status=False)
+    assert world.run(ANNA, attempts=1).outcome is OutcomeName.PENDING
+    assert [each for each in world.asked if each.query.get("count") == "200"] == []
