@@ -128,8 +128,15 @@ class _Attempt:
             except (Missing, Superseded, Conflict) as error:
                 surprise = error
             except (Permanent, Transient) as error:
-                return await self._failure(decision, error)
+                if not self._may_be_there(decision, error):
+                    return await self._failure(decision, error)
+                surprise = Conflict(error.detail, **_told(error))
         return await self._failure(decision, surprise or Transient("the account kept changing"))
+
+    def _may_be_there(self, decision: op.Decision, error: ProvisioningError) -> bool:
+        """Some say 400 for a duplicate, in whatever words: nobody has looked for this user's account yet."""
+        unexplained = error.status_code == 400 and error.scim_type is None
+        return unexplained and isinstance(decision, op.Create) and self.finder.left_out
 
     async def _learn(self, surprise: ProvisioningError, decision: op.Decision, policy: Policy) -> None:
         """Takes in what the target's answer contradicted, so that the next plan knows better."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from provisioning.model import OutcomeName
+from tests.support.manners import listing
 from tests.support.provider import Provider, World, refusal
-from tests.support.reconciling import ANNA
+from tests.support.reconciling import ANNA, BERT
 from tests.support.scripted_target import Answer
 
 
@@ -114,3 +115,28 @@ def test_a_search_that_fails_is_no_reason_to_read_the_listing_where_everything_f
     world.site.add(ANNA, name="anna", status=False)
     assert world.run(ANNA, attempts=1).outcome is OutcomeName.PENDING
     assert [each for each in world.asked if each.query.get("count") == "200"] == []
+
+
+@pytest.mark.parametrize(
+    "detail", ["Request failed, see errors for additional details.", "", "Nutzer vorhanden"]
+)
+def test_an_account_is_looked_for_whatever_words_refuse_a_second_one(detail):
+    """FusionAuth said 400 to a userName that is taken. No look-up had come before, as its schema says that it refuses doubles."""
+    unique = [{"name": name, "uniqueness": "server"} for name in ("userName", "externalId")]
+    schema = {"id": "urn:ietf:params:scim:schemas:core:2.0:User", "attributes": unique}
+
+    def first(request):
+        if request.path == "/Schemas":
+            return listing(schema)
+        return refusal(400, detail=detail) if request.method == "POST" else None
+
+    accounts = {"9": {"id": "9", "userName": "anna", "active": True}}
+    world = World(Provider(first, accounts=accounts))
+    world.site.add(ANNA, name="anna")
+    world.site.add(BERT, name="bert")
+    assert world.run(ANNA).outcome is OutcomeName.DONE
+    assert accounts["9"]["externalId"] == ANNA
+    # Nobody of that name: it was refused for another reason, and that is told.
+    refused = world.run(BERT)
+    assert (refused.outcome, refused.status_code) == (OutcomeName.FAILED, 400)
+    assert len([each for each in world.asked if each.method == "POST"]) <= 2
