@@ -44,7 +44,7 @@ from scim.transport import Limiter, Transport, open_wire, timeouts
 from scim.writes import SingleRequests, Writes
 
 # A PATCH path that one server refuses with these may still be set by PUT.
-_PATH_REFUSED = {"invalidPath", "noTarget", None}
+_PATH_REFUSED = {"invalidPath", "noTarget", "invalidFilter", None}
 _NOBODY = "nobody@scimpipe.invalid"
 
 

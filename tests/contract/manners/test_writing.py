@@ -85,7 +85,9 @@ def test_a_patch_of_an_account_that_is_gone_is_a_stale_link(use):
 
 
 @pytest.mark.parametrize(
-    "refusal", [Answer(400, {"scimType": "noTarget"}), Answer(501)], ids=["noTarget", "501"]
+    "refusal",
+    [*(Answer(400, {"scimType": said}) for said in ("noTarget", "invalidFilter")), Answer(501)],
+    ids=["noTarget", "invalidFilter", "501"],
 )
 def test_one_refused_path_goes_by_put_and_others_still_by_patch(use, refusal):
     def answer(request):
