@@ -18,6 +18,8 @@ from scim.transport import Answer, Transport
 PAGE = 200
 # Of accounts that are not read whole.
 LARGE_PAGE = 1000
+# After a larger one was refused: LiteLLM says 422 to more.
+MODEST_PAGE = 100
 # Pages of a cursor without anybody new, one after the other, before we stop believing that it leads anywhere.
 FRUITLESS_PAGES = 5
 LONGEST_ID = 2_000
@@ -60,8 +62,9 @@ def _word(value: Any) -> str:
 
 @dataclass
 class _Read:
-    """What was read so far: ids in order, and the largest totalResults that was claimed."""
+    """What was read so far: ids in order, and the largest totalResults that was claimed. count: accounts a page."""
 
+    count: int
     ids: dict[str, None] = field(default_factory=dict)
     total: int = 0
 
@@ -85,12 +88,9 @@ async def pages(
 
     Raises ListingIncomplete, ListingTooLong and what a request raises.
     """
-    read = _Read()
+    read = _Read(count)
     walk = _by_cursor if cursors else _by_index
-    params: Mapping[str, str | int] = {
-        "count": count,
-        **({"attributes": ",".join(attributes)} if attributes else {}),
-    }
+    params: Mapping[str, str | int] = {"attributes": ",".join(attributes)} if attributes else {}
     async for new in walk(transport, params, read):
         if longest is not None and max(read.total, len(read.ids)) > longest:
             raise ListingTooLong(f"the target lists more than {longest} users")
@@ -105,7 +105,7 @@ async def _by_index(
 ) -> AsyncIterator[list[RemoteUser]]:
     start = 1
     while True:
-        answer = await _page(transport, {**params, "startIndex": start})
+        answer = await _page(transport, {**params, "startIndex": start}, read)
         listed = len(accounts_of(answer))
         new = read.take(answer)
         yield new
@@ -139,7 +139,7 @@ async def _by_cursor(
 ) -> AsyncIterator[list[RemoteUser]]:
     cursor, visited, fruitless = "", {""}, 0
     while True:
-        answer = await _page(transport, {**params, "cursor": cursor})
+        answer = await _page(transport, {**params, "cursor": cursor}, read)
         new = read.take(answer)
         yield new
         cursor = str(answer.body.get("nextCursor") or "")
@@ -151,8 +151,12 @@ async def _by_cursor(
         visited.add(cursor)
 
 
-async def _page(transport: Transport, params: Mapping[str, str | int]) -> Answer:
-    return _listed(await transport.request("GET", "/Users", params=params))
+async def _page(transport: Transport, params: Mapping[str, str | int], read: _Read) -> Answer:
+    answer = await transport.request("GET", "/Users", params={"count": read.count, **params})
+    if answer.status in {400, 422} and read.count > MODEST_PAGE:
+        read.count = MODEST_PAGE
+        answer = await transport.request("GET", "/Users", params={"count": read.count, **params})
+    return _listed(answer)
 
 
 def _listed(answer: Answer) -> Answer:

@@ -94,3 +94,18 @@ def test_cursor_paging(use):
 
     ids, _ = use(answer, collect)
     assert ids == [account["id"] for account in ACCOUNTS]
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_who_refuses_large_pages_is_asked_for_smaller_ones(use, status):
+    """LiteLLM said 422 to more than 100, and announced no limit: nobody could be found in its listing."""
+    many = [{"id": str(number), "userName": f"u{number}"} for number in range(1, 251)]
+
+    def answer(request: Request) -> Answer:
+        return Answer(status) if int(request.query["count"]) > 100 else page(request, many, 100)
+
+    ids, server = use(no_discovery(answer), collect)
+    assert len(ids) == 250
+    assert [request.query["count"] for request in server.requests if "count" in request.query] == [
+        "200", "100", "100", "100", "1",
+    ]  # fmt: skip
