@@ -20,6 +20,8 @@ PAGE = 200
 LARGE_PAGE = 1000
 # After a larger one was refused: LiteLLM says 422 to more.
 MODEST_PAGE = 100
+# Of a limit: so many users, or a multiple, may be where a listing was cut off.
+ROUND = 50
 # Pages of a cursor without anybody new, one after the other, before we stop believing that it leads anywhere.
 FRUITLESS_PAGES = 5
 LONGEST_ID = 2_000
@@ -124,6 +126,12 @@ async def _more(transport: Transport, start: int, read: _Read) -> bool:
         # AWS without cursors: the first page for every startIndex, and its length for totalResults. (SCIMMY begins anew beyond
         # its end; whoever shows everybody each time shows more than the one that was asked for.)
         raise ListingIncomplete("the target shows its first users whatever startIndex says; it may have more")
+    if len(further) > 1 and further == list(read.ids) and len(further) % ROUND == 0:
+        # better-auth: no pages at all, and a limit that it does not tell. Whoever has so many users and shows them all is believed
+        # again with the next one.
+        raise ListingIncomplete(
+            f"the target shows {len(further)} users whatever startIndex and count say; it may have more"
+        )
     return bool(further)
 
 

@@ -140,3 +140,24 @@ def test_an_account_is_looked_for_whatever_words_refuse_a_second_one(detail):
     refused = world.run(BERT)
     assert (refused.outcome, refused.status_code) == (OutcomeName.FAILED, 400)
     assert len([each for each in world.asked if each.method == "POST"]) <= 2
+
+
+@pytest.mark.parametrize(
+    ("others", "outcome"), [(149, OutcomeName.PENDING), (99, OutcomeName.PENDING), (98, OutcomeName.DONE)]
+)
+def test_a_leaver_is_not_without_account_where_the_listing_is_cut_off(others, outcome):
+    """better-auth showed its first hundred users whatever startIndex and count said, as if they were all, and knew no filter on
+    externalId.
+    """
+    accounts = {f"u{number}": {"id": f"u{number}", "userName": f"u{number}"} for number in range(others)}
+
+    def first(request):
+        if request.path != "/Users":
+            return None
+        asked = request.query.get("filter")
+        return refusal(400) if asked else listing(*[*accounts.values()][:100])
+
+    world = World(Provider(first, accounts={**accounts, **claimed()}))
+    accounts |= world.provider.accounts
+    world.site.add(ANNA, name="anna", status=False)
+    assert world.run(ANNA, attempts=1).outcome is outcome
