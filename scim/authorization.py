@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Mapping
 from typing import Protocol
+from urllib.parse import quote
 
 import httpx
 
@@ -68,14 +69,16 @@ class ClientCredentials:
         return True
 
     async def _ask(self) -> None:
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": self._settings.client_id,
-            "client_secret": reveal(self._settings.client_secret, "oauth2.client_secret"),
-        }
+        form = {"grant_type": "client_credentials"}
         if self._settings.scope:
             form["scope"] = self._settings.scope
-        status, raw = await self._post(form)
+        client_id = self._settings.client_id
+        secret = reveal(self._settings.client_secret, "oauth2.client_secret")
+        status, raw = await self._post({**form, "client_id": client_id, "client_secret": secret})
+        if status in {400, 401}:
+            # The way that every server has to have, though fewer clients use it (RFC 6749 2.3.1).
+            basic = httpx.BasicAuth(quote(client_id, safe=""), quote(secret, safe=""))
+            status, raw = await self._post(form, basic)
         if status == 429 or status >= 500:
             raise NotConnected(f"oauth2.token_url answered {status}; its server has trouble")
         if status != 200:
@@ -85,12 +88,12 @@ class ClientCredentials:
         self._token, lifetime = _access_token(raw)
         self._ends_at = time.monotonic() + max(lifetime - EARLY_SECONDS, lifetime / 2)
 
-    async def _post(self, form: Mapping[str, str]) -> tuple[int, bytes]:
+    async def _post(self, form: Mapping[str, str], basic: httpx.BasicAuth | None = None) -> tuple[int, bytes]:
         """Status and body. Redirects are not followed: they would carry the secret elsewhere."""
         try:
             request = self._http.build_request("POST", self._settings.token_url, data=form)
             async with asyncio.timeout(LONGEST_SECONDS):
-                response = await self._http.send(request, stream=True, follow_redirects=False)
+                response = await self._http.send(request, stream=True, auth=basic, follow_redirects=False)
                 try:
                     # Not aiter_bytes(), which decompresses without a bound.
                     assert isinstance(response.stream, httpx.AsyncByteStream), "of an AsyncClient"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -159,3 +160,22 @@ def test_a_token_that_cannot_be_sent_is_told_without_being_shown(token):
         assert server.requests == []
     assert "token" in detail
     assert not token or token not in detail
+
+
+@pytest.mark.parametrize("refusal", [400, 401])
+def test_a_token_endpoint_may_take_the_secret_in_its_header_only(use, refusal):
+    """RFC 6749 2.3.1: the one way that every server has to have; Hydra's clients have no other unless told."""
+    asked = []
+
+    def issue(request: Request) -> Answer:
+        asked.append(request)
+        if "authorization" not in request.headers:
+            return Answer(refusal, {"error": "invalid_client"})
+        return Answer(body={"access_token": "t", "expires_in": 3600})
+
+    async def body(target):
+        await target.probe()
+
+    use(issue, lambda _: EMPTY, body)
+    assert b64decode(asked[-1].headers["authorization"].removeprefix("Basic ")).decode() == f"client:{SECRET}"
+    assert dict(parse_qsl(asked[-1].body)) == {"grant_type": "client_credentials", "scope": "scim.write"}
