@@ -140,12 +140,14 @@ def _drupal(drupal: Mapping[str, Any]) -> _Found:
     url = drupal.get("url")
     if not isinstance(url, str):
         return
-    if urlsplit_safely(url).scheme not in DATABASES:
+    if url.partition(":")[0].lower() not in DATABASES:
         yield (
             "drupal.url",
             "is not a database that Drupal runs on",
             f"begin it with {':// or '.join(DATABASES)}://",
         )
+    elif not urlsplit_safely(url).scheme:
+        yield "drupal.url", "has a host or port that cannot be one", "write mysql+pymysql://account@host/site"
     if _has_password(url):
         yield (
             "drupal.url",
@@ -254,9 +256,12 @@ def _has_password(url: str) -> bool:
 
 
 def urlsplit_safely(url: str) -> Any:
+    """Empty where it is none, or where nobody can look for its host: one with an empty part, or one of more than 63
+    characters, is a UnicodeError only when it is looked up.
+    """
     try:
         parts = urlsplit(url)
-        _ = parts.port, parts.hostname
+        _ = parts.port, (parts.hostname or "").encode("idna")
     except ValueError:
         return urlsplit("")
     return parts
