@@ -115,21 +115,33 @@ async def _wanted(
     since: str | None,
 ) -> Any:
     from config.settings import OperationName
-    from producers.submission import resolve
     from provisioning.model import OutcomeName
     from state.history import Wanted
 
-    uuid = None
-    if user is not None:
-        states = [all_of_it.state(name) for name in names]
-        # A user of the past may be in the history alone.
-        uuid = (await resolve(all_of_it.reader, user, states)).uuid or user
     return Wanted(
-        user=uuid,
+        user=None if user is None else await _uuid(all_of_it, names, user),
         operation=_choice(OperationName, "--operation", operation),
         outcome=_choice(OutcomeName, "--outcome", outcome),
         since=_moment(since),
     )
+
+
+async def _uuid(all_of_it: Any, names: Sequence[str], word: str) -> str:
+    """Whom a word means. A uuid may be of somebody whom the history alone remembers, and needs no Drupal. Raises CommandError."""
+    from drupal.jsonapi import UUID
+    from producers.submission import resolve
+    from provisioning.errors import SourceUnreadable
+
+    is_uuid = UUID.fullmatch(word) is not None
+    try:
+        resolved = await resolve(all_of_it.reader, word, [all_of_it.state(name) for name in names])
+    except SourceUnreadable:
+        if is_uuid:
+            return word
+        raise
+    if resolved.uuid is None and not is_uuid:
+        raise CommandError(f"{word}: {resolved.problem}; of a user who is gone the uuid alone is known")
+    return resolved.uuid or word
 
 
 def _choice(kind: Any, option: str, word: str | None) -> Any:

@@ -133,6 +133,7 @@ def test_a_wrong_config_is_usage(run):
         (["sync", "acm"], "did you mean acme?"),
         (["sync"], "targets.acme.scheduled"),
         (["history", "--since", "yesterday"], "30m, 12h or 7d"),
+        (["history", "ana"], "ana: no Drupal user has this"),
         (["history", "--outcome", "good"], "done, unchanged"),
         (["dead-letters", "retry"], "or --all"),
         (["held", "approve", "anna", "--all"], "or --all"),
@@ -215,6 +216,14 @@ def test_a_sync_whose_process_was_killed_is_taken_over_by_whoever_waits_for_it(r
 def test_a_moment_beyond_all_times_is_no_error(run, since):
     done = run("history", "--since", since, "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, [])
+
+
+def test_the_history_of_a_uuid_needs_no_drupal(run):
+    """Somebody who is gone is in the history alone; and a site that is down is when people look."""
+    uuid = "0b5e55ed-0000-4000-8000-000000000001"
+    for drupal in ("sqlite:///site.sqlite", "mysql+pymysql://nobody@127.0.0.1:9/none"):
+        done = run("history", uuid, "--json", drupal=drupal)
+        assert (done.returncode, json.loads(done.stdout)) == (0, [])
 
 
 def test_a_time_zone_that_nobody_knows_is_told(run, monkeypatch):
