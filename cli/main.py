@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -76,6 +77,10 @@ app.add_typer(letters.held, name="held")
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # Where a terminal's encoding lacks a character of somebody's name, that one is written out.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     for argument in sys.argv[1:]:
         try:
             argument.encode()

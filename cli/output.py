@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from config.text import printable
 if TYPE_CHECKING:
     # Loading it takes time that `--help` does not have.
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 _COLOURS = {
@@ -45,18 +48,22 @@ class Output:
 
     def document(self, value: Any) -> None:
         if self.as_json:
-            sys.stdout.write(json_text(value) + "\n")
+            with _writing():
+                # RFC 8259, 8.1: UTF-8, whatever the terminal's encoding; ASCII is both.
+                text = json_text(value, plain=sys.stdout.encoding.lower() != "utf-8")
+                sys.stdout.write(text + "\n")
+                sys.stdout.flush()
             self._printed = True
 
     def say(self, text: str, style: str = "") -> None:
         """One line, whatever a name in it holds."""
         if not self.as_json:
-            self.console.print(_text(printable(text), style))
+            self._print(_text(printable(text), style))
 
     def block(self, text: str, style: str = "") -> None:
         """Several lines; every line break is ours."""
         if not self.as_json:
-            self.console.print(_text(printable_lines(text), style))
+            self._print(_text(printable_lines(text), style))
 
     def note(self, text: str) -> None:
         """One line for people, on stderr, also with --json."""
@@ -80,7 +87,24 @@ class Output:
         for row in rows:
             table.add_row(*(_cell(value) for value in row))
             count += 1
-        self.console.print(table if count else _text(empty, "dim"))
+        self._print(table if count else _text(empty, "dim"))
+
+    def _print(self, what: Table | Text) -> None:
+        with _writing():
+            self.console.print(what)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Ends the command where stdout takes no more: `| head` has gone, which is as it should be, or a disk is full."""
+    try:
+        yield
+    except OSError as error:
+        # What is left in its buffer is written at the end, and would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"what this prints cannot be written: {error.strerror}\n")
+        raise SystemExit(1) from None
 
 
 def _text(text: str, style: str = "") -> Text:
@@ -98,14 +122,14 @@ def _cell(value: Any) -> Text:
     return _text(text, _COLOURS.get(text, ""))
 
 
-def json_text(value: Any) -> str:
+def json_text(value: Any, *, plain: bool = False) -> str:
     """JSON that any parser reads and no terminal obeys: control and direction characters can stand in strings alone,
-    where the form `printable` gives them means the same.
+    where the form `printable` gives them means the same. plain: in ASCII.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=plain, indent=2, allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(value), ensure_ascii=False, indent=2)
+        text = json.dumps(_finite(value), ensure_ascii=plain, indent=2)
     return printable_lines(text)
 
 

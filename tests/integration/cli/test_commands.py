@@ -238,6 +238,38 @@ def test_an_argument_that_is_no_text_is_told(run):
     assert (done.returncode, "is no text in UTF-8" in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["table", "json"])
+def test_whoever_reads_may_go_and_a_full_disk_is_told(run, folder, form):
+    run("users", *form)
+    environment = {**os.environ, "ACME_TOKEN": "token", "PYTHONPATH": str(Path(__file__).parents[3])}
+    here, there = os.pipe()
+    os.close(here)
+    for stream, told in (
+        (there, ""),
+        (os.open("/dev/full", os.O_WRONLY), "cannot be written: No space left"),
+    ):
+        command = [sys.executable, "-m", "cli.main", "users", *form]
+        done = subprocess.run(
+            command, cwd=folder, env=environment, stdout=stream, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+        os.close(stream)
+        assert done.returncode == 1
+        assert (told in done.stderr) if told else (done.stderr == "")
+        assert "report" not in done.stderr
+        assert "Exception" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_name_that_a_terminal_has_no_characters_for_is_written_out(run, folder, monkeypatch, encoding):
+    site = DrupalSite.open(f"sqlite:///{folder}/site.sqlite")
+    site.add_user("山田", "taro@example.test")
+    site.close()
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    assert "\\u5c71\\u7530" in run("users", "taro").stdout
+    (row,) = json.loads(run("users", "taro", "--json").stdout)
+    assert row["name"] == "山田"
+
+
 def test_links_of_another_target_are_not_followed(run, redis_url):
     """Under its address the same ids may be other people's accounts: they would be blocked and renamed."""
     there, elsewhere = "http://127.0.0.1:9/scim", "http://127.0.0.1:10/scim"
