@@ -13,6 +13,7 @@ from typing import Literal
 
 from config.settings import LeaverPolicy, LeaverSettings
 from provisioning.diff import changes_from, changes_since, digest
+from provisioning.mapping import matching_value
 from provisioning.model import DOUBT, Changes, Desired, Link, Presence, RemoteUser, Source
 from provisioning.operations import (
     Create,
@@ -103,8 +104,13 @@ def _qualified(
         return Update(link.scim_id, version, changes)
 
     # Never create without having looked: an earlier attempt, or somebody else, may have made the account.
+    nameless = link is not None and link.in_doubt and not _findable(source, desired, policy)
     if found is None:
-        return LookUp(policy.matching)
+        return LookUp(("userName",) if nameless else policy.matching)
+
+    # By no attribute that accounts are recognised by: a person has to say whose it is.
+    if nameless and found:
+        return _perhaps_made(found[0].account, "delete it there")
 
     if not found:
         return Create()
@@ -186,7 +192,8 @@ def _unqualified(
         return Nothing("no account is known, and none is due")
     # Some targets' search does not see externalId: what a create may have made is looked for by all there is.
     if found is None:
-        return LookUp(policy.matching if unsure else ("externalId",))
+        everything = tuple(dict.fromkeys((*policy.matching, "userName")))
+        return LookUp(everything if unsure else ("externalId",))
     # Nor is one that is another Drupal user's, who has the same externalId.
     nobodys = [each.account for each in found if each.holder in {Holder.NOBODY, Holder.LEFT}]
     ours = [account for account in nobodys if external_id and account.external_id == external_id]
@@ -211,12 +218,22 @@ def _perhaps_theirs(source: Source, accounts: Sequence[RemoteUser], policy: Poli
     """
     if policy.adopt == "never" or leaver_policy(policy.leavers, source.presence) is LeaverPolicy.KEEP:
         return None
-    perhaps = [account.scim_id for account in accounts if account.external_id is None and account.active]
-    if not perhaps:
-        return None
+    perhaps = (account for account in accounts if account.external_id is None and account.active)
+    return next((_perhaps_made(account, "deactivate it there") for account in perhaps), None)
+
+
+def _perhaps_made(account: RemoteUser, remedy: str) -> Refuse:
     return Refuse(
-        f"account {perhaps[0]} matches this user, who has left, and may be what a create made whose answer was lost, but has no "
-        "externalId that says so; if it is this user's, deactivate it there"
+        f"account {account.scim_id} matches this user and may be what a create made whose answer was lost, but has no externalId "
+        f"that says so; if it is this user's, {remedy}, else give it an externalId of its own"
+    )
+
+
+def _findable(source: Source, desired: Desired, policy: Policy) -> bool:
+    """Whether the user has any of the values that accounts are looked for by."""
+    return any(
+        claimed_id(source, policy) if attribute == "externalId" else matching_value(desired, attribute)
+        for attribute in policy.matching
     )
 
 

@@ -312,39 +312,3 @@ def test_a_deactivation_whose_answer_was_lost_is_taken_back_when_the_user_return
     world.site.edit(ANNA, status=True)
     world.run(ANNA, attempt=2)
     assert world.accounts()["anna"]["active"] is True
-
-
-BY_NUMBER = {"userName": MappedValue(value="name"), "externalId": MappedValue(value="timezone")}
-
-
-def test_an_account_is_not_taken_by_a_number_from_whom_it_is_named_after():
-    """Two users have one employee number by a slip of the pen, and nobody is linked yet, or any more."""
-    world = World(mapping=BY_NUMBER)
-    world.site.add(ANNA, name="anna", timezone="employee 7")
-    world.site.add(BERT, name="bert", timezone="employee 7")
-    scim_id = world.target.has(userName="anna", externalId="employee 7")
-    result = world.run(BERT)
-    assert (result.outcome, "belongs to another Drupal user" in result.detail) == (OutcomeName.FAILED, True)
-    assert world.run(ANNA).scim_id == scim_id
-    assert world.accounts()["anna"]["id"] == scim_id
-    world.site.edit(BERT, timezone="employee 8")
-    assert world.run(BERT).operation is OperationName.CREATE
-
-
-def test_an_account_is_found_by_its_number_whatever_nobody_is_named():
-    world = World(mapping=BY_NUMBER)
-    world.site.add(ANNA, name="anna", timezone="employee 7")
-    scim_id = world.target.has(userName="anna@before.example", externalId="employee 7")
-    assert world.run(ANNA).outcome is OutcomeName.DONE
-    assert world.accounts()["anna"]["id"] == scim_id
-
-
-def test_the_name_alone_takes_no_account_from_whose_number_it_has():
-    world = World(mapping=BY_NUMBER)
-    world.site.add(ANNA, name="anna", timezone="employee 7")
-    scim_id = world.run(ANNA).scim_id
-    world.links.links.clear()
-    world.site.edit(ANNA, name="anna_married")
-    world.site.add(BERT, name="anna", timezone="employee 8")
-    assert world.run(ANNA).scim_id == scim_id
-    assert world.run(BERT).operation is OperationName.CREATE
