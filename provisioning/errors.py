@@ -3,7 +3,8 @@
 
 ProvisioningError
 |-- Transient        try again with back-off; an attempt is spent
-|   `-- AmbiguousWrite   a write was sent and its answer lost: wait until it cannot arrive any more, and look before writing again
+|   `-- Unanswered   nothing came back that is the target's answer; so for everybody in a row, and it is an outage
+|       `-- AmbiguousWrite   a write was sent and its answer lost: wait until it cannot arrive any more, look before writing again
 |-- Throttled        the target asked us to wait: nobody sends until then; no attempt is spent
 |-- Outage           the whole target is unusable (token, network, a run of 5xx): quarantine; no attempt is spent
 |-- Permanent        trying again cannot help: dead letter at once
@@ -40,7 +41,11 @@ class Transient(ProvisioningError):
     """Worth another attempt, later: a read that timed out or was answered 5xx."""
 
 
-class AmbiguousWrite(Transient):
+class Unanswered(Transient):
+    """Nothing came back, or nothing that the target would say."""
+
+
+class AmbiguousWrite(Unanswered):
     """The request may have been acted on, or may still be: the next attempt comes a little later, and looks before it
     writes.
     """

@@ -236,7 +236,7 @@ class Result(NamedTuple):
     """What happened to one user: ids, names of attributes, status codes. No value of any attribute.
 
     retry_after_seconds: with outcome PENDING, when to try again. attempt_spent: False for outages and throttling.
-    unanswered: the target may still carry out what was sent. requests: how many were sent to the target.
+    unanswered: the target may still carry out what was sent. silent: nothing came back that is the target's answer. requests: how many were sent to the target.
     """
 
     target: str
@@ -254,6 +254,7 @@ class Result(NamedTuple):
     retry_after_seconds: float | None = None
     attempt_spent: bool = True
     unanswered: bool = False
+    silent: bool = False
     requests: int = 0
 
 

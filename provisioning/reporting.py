@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.settings import OperationName, TargetSettings, Trigger
-from provisioning.errors import AmbiguousWrite, ProvisioningError, Superseded, Transient
+from provisioning.errors import AmbiguousWrite, ProvisioningError, Superseded, Transient, Unanswered
 from provisioning.model import Job, OutcomeName, Result, allowed_operations
 from provisioning.retry import LATE_SECONDS, delay_seconds
 
@@ -46,6 +46,7 @@ class Reporter:
         if not retryable:
             return self.report(operation, OutcomeName.FAILED, detail=error.detail, **known)
         known["unanswered"] = isinstance(error, AmbiguousWrite)
+        known["silent"] = isinstance(error, Unanswered) and error.status_code is None
         if self.job.attempt >= limit:
             detail = f"gave up after {self.job.attempt} attempts: {error.detail}"
             return self.report(operation, OutcomeName.FAILED, detail=detail, **known)

@@ -7,9 +7,9 @@ from scim import errors as said
 
 CONSEQUENCES: dict[type[said.ScimError], type[consequence.ProvisioningError]] = {
     said.NotConnected: consequence.Outage,
-    said.NoAnswer: consequence.Transient,
+    said.NoAnswer: consequence.Unanswered,
     said.Unconfirmed: consequence.Transient,
-    said.UnusableAnswer: consequence.Transient,
+    said.UnusableAnswer: consequence.Unanswered,
     said.ListingIncomplete: consequence.Transient,
     said.ListingTooLong: consequence.Transient,
     said.CredentialMissing: consequence.Unauthorized,

@@ -181,7 +181,6 @@ class Batch:
         self, job: Job, users: Mapping[str, SourceUser], links: Mapping[str, Link], leases: HeldLeases
     ) -> None:
         lease = UserLease(leases, job.user)
-        gate = self._work.state.gate
         requests = self._requests.setdefault(job.user, [])
         SENT.set(requests)
         LEASE.set(lease)
@@ -193,15 +192,7 @@ class Batch:
         except Throttled as error:
             await self._throttled(job, error, began=bool(requests))
         except Outage as error:
-            if await gate.failed(error.detail, certain=error.certain):
-                self._log.error(
-                    "target_quarantined",
-                    target=job.target,
-                    reason=error.detail,
-                    status_code=error.status_code,
-                )
-            if not (await gate.health()).open:
-                self._close(OUTAGE_SECONDS)
+            await self._target_failed(error.detail, certain=error.certain, status_code=error.status_code)
             await self._hand_back(job, OUTAGE_SECONDS)
         except SourceUnreadable as error:
             await self._source_failed([job.user], error)
@@ -238,13 +229,21 @@ class Batch:
         await self._hand_back(job, seconds)
 
     async def _judge(self, result: Result) -> None:
-        """A run of 5xx answers is an outage, whoever the users are; any good answer ends the run."""
-        gate = self._work.state.gate
-        if result.outcome is OutcomeName.PENDING and (result.status_code or 0) >= 500:
-            if await gate.failed(result.detail, certain=False):
-                self._log.error("target_quarantined", target=result.target, reason=result.detail)
+        """A run of 5xx answers, or of none, is an outage, whoever the users are; any good answer ends the run."""
+        if result.silent or (result.outcome is OutcomeName.PENDING and (result.status_code or 0) >= 500):
+            await self._target_failed(result.detail, certain=False, status_code=result.status_code)
         elif result.outcome in {OutcomeName.DONE, OutcomeName.FAILED}:
-            await gate.worked()
+            await self._work.state.gate.worked()
+
+    async def _target_failed(self, detail: str, *, certain: bool, status_code: int | None) -> None:
+        """Once that has closed the gate, whoever of this batch has sent nothing goes back."""
+        gate = self._work.state.gate
+        if await gate.failed(detail, certain=certain):
+            self._log.error(
+                "target_quarantined", target=self._work.state.target, reason=detail, status_code=status_code
+            )
+        if not (await gate.health()).open:
+            self._close(OUTAGE_SECONDS)
 
     async def _settle(self, job: Job, result: Result) -> None:
         settled = await self._ledger.settle(job, self._owner, result)

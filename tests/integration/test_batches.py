@@ -11,11 +11,13 @@ from config.settings import (
     Trigger,
 )
 from provisioning.errors import (
+    AmbiguousWrite,
     Permanent,
     SourceIdentityLost,
     SourceUnreadable,
     Throttled,
     Transient,
+    Unanswered,
     Unauthorized,
 )
 from state.gate import Gate
@@ -73,6 +75,39 @@ def test_a_rejected_token_quarantines_and_costs_nobody_an_attempt(world):
         assert len(world.target.requests) == requests
         assert await world.state.ledger.dead_letters() == ()
         assert await world.attempts() == {1}
+
+    world(body)
+
+
+@pytest.mark.parametrize(
+    "silence", [Unanswered("no answer"), AmbiguousWrite("no answer")], ids=["reads", "writes"]
+)
+def test_a_target_that_answers_nobody_is_quarantined_and_nobody_becomes_a_dead_letter(world, silence):
+    """It takes connections, and says nothing: each request lasts as long as limits.timeout_seconds allows."""
+
+    async def body(world):
+        world.target.before = lambda verb: silence
+        await world.submit()
+        await world.batch.run(USERS, INTERACTIVE)
+        assert (await world.state.gate.health()).state == "quarantined"
+        assert await world.state.ledger.dead_letters() == ()
+        assert (await world.state.ledger.counts()).pending == len(USERS)
+
+    world(body)
+
+
+def test_answers_that_are_lost_now_and_then_close_the_target_for_nobody(world):
+    async def body(world):
+        for number in range(6):
+            lost = iter([AmbiguousWrite("no answer")])
+            world.target.before = lambda verb, lost=lost: (
+                next(lost, None) if verb in {"create", "update"} else None
+            )
+            for user in USERS:
+                world.site.edit(user, name=f"{user}-{number}")
+            await world.submit()
+            await world.another_batch().run(USERS, INTERACTIVE)
+        assert (await world.state.gate.health()).open
 
     world(body)
 

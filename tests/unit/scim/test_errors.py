@@ -127,7 +127,7 @@ def test_a_400_to_a_create_may_say_conflict_in_words_but_only_to_a_create(detail
 
 def test_only_of_a_write_a_lost_answer_leaves_doubt():
     assert type(consequence_of(said.NoAnswer("x"), writing=True)) is consequence.AmbiguousWrite
-    assert type(consequence_of(said.NoAnswer("x"))) is consequence.Transient
+    assert type(consequence_of(said.NoAnswer("x"))) is consequence.Unanswered
 
 
 @pytest.mark.parametrize("scim_type", [["uniqueness"], {"a": 1}, 5])

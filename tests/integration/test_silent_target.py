@@ -1,0 +1,61 @@
+"""A target that takes connections and never answers, behind real HTTP: left alone as soon as that is plain."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import structlog
+
+from config.settings import LimitSettings, Secret, Trigger
+from provisioning.ports import Ports
+from scim.target import open_target
+from state.ledger import INTERACTIVE
+from tests.support.batches import World
+from tests.support.valkey import with_redis
+from workers.batch import Batch
+from workers.concurrency import Concurrency
+from workers.throttle import Throttle
+
+TIMEOUT_SECONDS = 0.5
+USERS = [f"0e000000-0000-4000-8000-{number:012d}" for number in range(60)]
+
+
+async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while await reader.read(65536):
+        pass
+    writer.close()
+
+
+def test_whoever_waits_for_a_target_that_answers_nobody_goes_back_at_once(redis_url, tmp_path):
+    """Else each waits for a time-out of its own, one after the other, and keeps the worker from all other targets."""
+    token = tmp_path / "token"
+    token.write_text("token")
+
+    async def body(client):
+        server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+        world = World(client)
+        changed = {
+            "base_url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+            "token": Secret(file=token),
+            "limits": LimitSettings(timeout_seconds=TIMEOUT_SECONDS),
+        }
+        settings = world.work.settings.model_copy(update=changed)
+        target = open_target(settings, limiter=Throttle(Concurrency(32)))
+        before = world.work.reconciler
+        ports = Ports(world.site, target, world.state.links, world.state.guard, before.ports.rewritten)
+        reconciler = replace(before, ports=ports)
+        work = replace(world.work, settings=settings, target=target, reconciler=reconciler)
+        for user in USERS:
+            world.site.add(user, name=user)
+        await world.state.submit(USERS, Trigger.MANUAL)
+        batch = Batch(work, world.site, world.source_gate, "w", structlog.get_logger(), world.stopping)
+        async with asyncio.timeout(len(USERS) * TIMEOUT_SECONDS / 3):
+            await batch.run(USERS, INTERACTIVE)
+        assert (await world.state.gate.health()).state == "quarantined"
+        assert (await world.state.ledger.counts()).pending == len(USERS)
+        assert target.requests < len(USERS) / 2
+        await target.close()
+        server.close()
+
+    with_redis(redis_url, body)
