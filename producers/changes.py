@@ -15,7 +15,8 @@ from typing import Any
 
 from config.settings import Trigger
 from producers.departures import Departed, Departures, Watched
-from provisioning.model import UserRef
+from provisioning.model import Presence, UserRef
+from provisioning.plan import removes
 from provisioning.ports import SourceReader
 from state.broker import USERS_A_MESSAGE
 from state.marks import Mark, MarkStore
@@ -70,6 +71,15 @@ class Share:
             if not _is_over(ref, began) and (ref.uuid in self.mark.again or not self._seen(ref))
         )
         return Mark(since, settled, again, gone)
+
+
+async def _removals(each: Watched, users: Sequence[str]) -> int:
+    """How many of those who are gone have an account that is not removed already."""
+    key, count = await each.digest_key(), 0
+    for start in range(0, len(users), USERS_A_MESSAGE):
+        links = await each.state.links.get_many(users[start : start + USERS_A_MESSAGE])
+        count += sum(removes(Presence.GONE, link, each.compiled.leavers, key) for link in links.values())
+    return count
 
 
 def _is_over(ref: UserRef, began: int) -> bool:
@@ -159,7 +169,7 @@ class ChangeDetection:
             return
         # Very many at once are judged together, as those of a full sync are.
         batch = f"poll-{int(self._clock())}"
-        over_budget = await each.state.guard.close_run(batch, len(users))
+        over_budget = await each.state.guard.close_run(batch, await _removals(each, users))
         for start in range(0, len(users), USERS_A_MESSAGE):
             await each.state.submit(
                 users[start : start + USERS_A_MESSAGE],

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from config.settings import LeaverSettings, OperationName, Trigger
+from provisioning.diff import digest
 from provisioning.model import OutcomeName, Removal
 from tests.support.ledger import result
-from tests.support.producing import USERS, World
+from tests.support.producing import KEY, USERS, World
 from tests.support.valkey import with_redis
 
 REMOVAL = Removal(OperationName.DEACTIVATE, "id-1")
@@ -76,5 +77,23 @@ def test_leavers_whom_the_scheduled_trigger_may_not_remove_are_no_removals_of_a_
         jobs = {job.user: job for job in await world.state.ledger.claim(USERS, "w", 30)}
         assert {*USERS[:6], USERS[7]} <= jobs.keys()
         assert await world.state.guard.take(jobs[USERS[7]], REMOVAL) is None
+
+    world(body)
+
+
+def test_whoever_was_deactivated_before_is_no_removal_of_the_poll_that_finds_them_deleted(world):
+    """Former users are deleted many at once; one among them who was active still would be held with them."""
+
+    async def body(world):
+        await world.link_all()
+        await world.poll()
+        for user, link in (await world.state.links.get_many(USERS[:6])).items():
+            left = {**link.digests, "active": digest(False, KEY)}
+            await world.state.links.put(user, link._replace(digests=left, active=False))
+        for user in USERS[:7]:
+            world.site.delete(user)
+        assert (await world.poll()).gone == tuple(USERS[:7])
+        jobs = {job.user: job for job in await world.state.ledger.claim(USERS, "w", 30)}
+        assert await world.state.guard.take(jobs[USERS[6]], REMOVAL) is None
 
     world(body)
