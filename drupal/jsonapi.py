@@ -27,7 +27,6 @@ from provisioning.model import FieldInfo, SourceUser, UserRef
 
 # Drupal gives no more, whatever is asked for.
 PAGE = 50
-LAST_UID = 2**31 - 1
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _Params = dict[str, str | int]
 _U = TypeVar("_U", SourceUser, UserRef)
@@ -120,23 +119,16 @@ class JsonApiReader:
             after = uids[-1]
 
     async def changed_since(self, since: int) -> Sequence[UserRef]:
-        refs: list[UserRef] = []
-        # (changed, uid) of the last row seen; Unix integers only: other forms mean different things per database.
-        changed, uid = since - 1, LAST_UID
+        """Page by page in the order of uid, as a filter on `changed` also means a user's rows in other languages: by the time
+        that is shown such a listing is in no order.
+        """
+        # Unix integers only: other forms mean different things per database.
+        changed = _condition("c", "changed", ">=", str(since))
+        fields = _sparse((UID, "status", "roles", "mail", "changed"))
         with source_errors():
             await self._session.verify()
-            while True:
-                fields = _sparse((UID, "status", "roles", "mail", "changed"))
-                rows = rows_of(
-                    await self._complete({**_changed_after(changed, uid), **fields, "page[limit]": PAGE})
-                )
-                page = [ref_of(row) for row in rows]
-                if page and (page[0].changed, page[0].uid) <= (changed, uid):
-                    raise Unintelligible("Drupal's listing is not in order of changed and uid")
-                refs += [ref for ref in page if ref.uid > 0]
-                if not page:
-                    return refs
-                changed, uid = page[-1].changed, page[-1].uid
+            refs = [ref_of(row) async for rows in self._walk(0, {**changed, **fields}) for row in rows]
+        return sorted(refs, key=lambda ref: (ref.changed, ref.uid))
 
     async def search(self, text: str, limit: int = 50) -> Sequence[SourceUser]:
         with source_errors():
@@ -212,24 +204,6 @@ def _condition(name: str, path: str, operator: str, value: str | list[str]) -> _
     if isinstance(value, list):
         return {**params, **{f"{prefix}[value][{index}]": each for index, each in enumerate(value)}}
     return {**params, f"{prefix}[value]": value}
-
-
-def _changed_after(changed: int, uid: int) -> _Params:
-    """Changed > c, or changed = c and uid > u."""
-    params: _Params = {
-        "filter[or][group][conjunction]": "OR",
-        "filter[and][group][conjunction]": "AND",
-        "filter[and][group][memberOf]": "or",
-        "sort": f"changed,{UID}",
-    }
-    for name, path, operator, value, group in (
-        ("a", "changed", ">", changed, "or"),
-        ("b", "changed", "=", changed, "and"),
-        ("c", UID, ">", uid, "and"),
-    ):
-        params |= _condition(name, path, operator, str(value))
-        params[f"filter[{name}][condition][memberOf]"] = group
-    return params
 
 
 def _is_exactly(user: SourceUser, text: str) -> bool:

@@ -40,8 +40,10 @@ class JsonApiSite:
     """Serves users over real HTTP. requests: (method, path without query, how signed in: basic, session, token, none).
     unlisted: uuids that something in between takes out of listings. refuses_tokens: 401 for a token that is unknown, as
     simple_oauth has it, instead of the anonymous user's answer. nobody: every token is the anonymous user's. hidden: attributes
-    that a module of the site's (jsonapi_extras, a hook_entity_field_access) shows to nobody. sign_in_seconds: how long a sign-in
-    takes (a password's hash is slow on purpose).
+    that a module of the site's (jsonapi_extras, a hook_entity_field_access) shows to nobody. translated: uuid -> `changed` of that
+    user's row in another language: a filter means any row of a user (Drupal's entity query without a langcode), and what is
+    shown is that of the URL's language. sign_in_seconds: how long a sign-in takes (a password's hash is
+    slow on purpose).
     """
 
     users: list[SourceUser]
@@ -55,6 +57,7 @@ class JsonApiSite:
     nobody: bool = False
     hidden: frozenset[str] = frozenset()
     sign_in_seconds: float = 0.0
+    translated: dict[str, int] = field(default_factory=dict)
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     sessions: dict[str, Account] = field(default_factory=dict)
     tokens: dict[str, Account] = field(default_factory=dict)
@@ -169,7 +172,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _users(self, query: Mapping[str, str], account: Account | None) -> None:
         sees = account.sees if account else "nothing"
         try:
-            rows = [user for user in self.site.users if _Filter(query, sees).accepts(user)]
+            accepted = _Filter(query, sees).accepts
+            found = [
+                (user, [row for row in self._in_all_languages(user) if accepted(row)])
+                for user in self.site.users
+            ]
         except PermissionError as error:
             self._answer(403, {"errors": [{"status": "403", "detail": str(error)}]})
             return
@@ -177,10 +184,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(400, {"errors": [{"status": "400", "detail": str(error)}]})
             return
         if not any(key.startswith("filter") for key in query):
-            rows = [SourceUser(0, ANONYMOUS, {}), *rows]
-        rows.sort(
-            key=lambda user: [user.values.get(_plain(key), 0) for key in query.get("sort", "uid").split(",")]
-        )
+            anonymous = SourceUser(0, ANONYMOUS, {})
+            found = [(anonymous, [anonymous]), *found]
+        names = [_plain(key) for key in query.get("sort", "uid").split(",")]
+        order = [
+            (min([row.values.get(name, 0) for name in names] for row in matching), user)
+            for user, matching in found
+            if matching
+        ]
+        rows = [user for _, user in sorted(order, key=lambda each: each[0])]
         limit = min(int(query.get("page[limit]", CAP)), CAP)
         rows = [user for user in rows if user.uuid not in self.site.unlisted]
         offset = int(query.get("page[offset]", 0))
@@ -194,6 +206,13 @@ class _Handler(BaseHTTPRequestHandler):
             for name in self.site.hidden:
                 row.get("attributes", {}).pop(name, None)
         self._answer(200, {"data": shown, "links": links})
+
+    def _in_all_languages(self, user: SourceUser) -> list[SourceUser]:
+        changed = self.site.translated.get(user.uuid)
+        other = (
+            [] if changed is None else [SourceUser(user.uid, user.uuid, {**user.values, "changed": changed})]
+        )
+        return [user, *other]
 
     def _answer(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
         text = body if isinstance(body, str) else json.dumps(body)
