@@ -26,6 +26,7 @@ scimpipe:{T}:run         string  id of the run under way or last
 scimpipe:{T}:run:R       hash    counters, cursor and times of a full sync
 scimpipe:{T}:run:R:users set     users the run still waits for
 scimpipe:{T}:changes     hash    change detection: watermark and the ids seen at it
+scimpipe:{@drupal}:site  string  uuid of user 1 of the site whose users are linked
 scimpipe:{@drupal}:roster hash   change detection: range of uids -> the users the site had in it (packed)
 scimpipe:{T}:pace        hash    the rate at which requests are sent, where one is known or set (state.rate); expires
 scimpipe:{T}:paced       zset    number -> ms: moments at which requests were sent, of the last half minute; expires

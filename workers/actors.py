@@ -29,5 +29,14 @@ def _declare(broker: dramatiq.Broker, lifecycle: Lifecycle, lane: str, name: str
             lifecycle.log.error("unknown_target", target=target, reason=str(error))
             return
         source_gate = await runtime.source_gate()
-        batch = Batch(work, runtime.reader, source_gate, lifecycle.owner, lifecycle.log, lifecycle.stopping)
+        same_site = await runtime.same_site()
+        batch = Batch(
+            work,
+            runtime.reader,
+            same_site,
+            source_gate,
+            lifecycle.owner,
+            lifecycle.log,
+            lifecycle.stopping,
+        )
         await batch.run(users, lane)

@@ -29,6 +29,7 @@ from state.ledger import BULK, INTERACTIVE
 from workers.leases import LEASE_SECONDS, HeldLeases, UserLease, keep
 from workers.reporting import log_result
 from workers.runtime import TargetWork
+from workers.same_site import SameSite
 from workers.throttle import PATIENCE_SECONDS
 from workers.waiting import URGENT
 
@@ -50,6 +51,7 @@ class Batch:
         self,
         work: TargetWork,
         reader: SourceReader,
+        same_site: SameSite,
         source_gate: Gate,
         process: str,
         log: Any,
@@ -58,6 +60,7 @@ class Batch:
         self._work = work
         self._ledger = work.state.ledger
         self._reader = reader
+        self._same_site = same_site
         self._source_gate = source_gate
         self._process = process
         # A lease that this process has lost may have been given to the next message in this same process.
@@ -120,6 +123,7 @@ class Batch:
     async def _read(self, ids: Sequence[str]) -> tuple[Mapping[str, SourceUser], Mapping[str, Link]]:
         """What Drupal says of the users and what we know of their accounts."""
         users, links = await asyncio.gather(self._reader.read(ids), self._work.state.links.get_many(ids))
+        await self._same_site.settle(somebody_gone=len(users) < len(ids))
         if self._lane == BULK and self._work.target.look_ups.lack_census:
             unlinked = sum(_may_be_looked_for(links.get(each), users.get(each)) for each in ids)
             if unlinked >= MANY:

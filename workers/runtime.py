@@ -24,6 +24,7 @@ from state.rate import Rate
 from state.target_state import TargetState
 from workers.concurrency import Concurrency
 from workers.portion import Portion
+from workers.same_site import SameSite
 from workers.throttle import Limit, Throttle
 
 
@@ -53,6 +54,7 @@ class Runtime:
     broker: dramatiq.Broker
     redis: Redis = None
     _reader: SourceReader | None = None
+    _same_site: SameSite | None = None
     _targets: dict[str, TargetWork] = field(default_factory=dict)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     compiled: dict[str, CompiledTarget] = field(default_factory=dict)
@@ -87,6 +89,11 @@ class Runtime:
 
     async def source_gate(self) -> Gate:
         return Gate(await self.connect(), SOURCE)
+
+    async def same_site(self) -> SameSite:
+        if self._same_site is None:
+            self._same_site = SameSite(await self.connect(), self.reader)
+        return self._same_site
 
     async def state(self, name: str) -> TargetState:
         """The state of one target alone: enough for producers."""

@@ -49,7 +49,8 @@ def test_whoever_waits_for_a_target_that_answers_nobody_goes_back_at_once(redis_
         for user in USERS:
             world.site.add(user, name=user)
         await world.state.submit(USERS, Trigger.MANUAL)
-        batch = Batch(work, world.site, world.source_gate, "w", structlog.get_logger(), world.stopping)
+        log = structlog.get_logger()
+        batch = Batch(work, world.site, world.same_site, world.source_gate, "w", log, world.stopping)
         async with asyncio.timeout(len(USERS) * TIMEOUT_SECONDS / 3):
             await batch.run(USERS, INTERACTIVE)
         assert (await world.state.gate.health()).state == "quarantined"

@@ -27,6 +27,7 @@ from tests.support.reconciling import ALL, KEY
 from workers.batch import Batch
 from workers.portion import Portion
 from workers.runtime import TargetWork
+from workers.same_site import SameSite
 
 USERS = [f"0e000000-0000-4000-8000-{number:012d}" for number in range(10)]
 
@@ -62,12 +63,14 @@ class World:
         self.client = client
         self.work = TargetWork(settings, compiled, self.state, self.target, reconciler, self.portion)
         self.source_gate = Gate(client, SOURCE)
+        self.same_site = SameSite(client, self.site)
         self.stopping = asyncio.Event()
         self.batch = self.another_batch()
 
     def another_batch(self) -> Batch:
         """Of the same process."""
-        return Batch(self.work, self.site, self.source_gate, "w", structlog.get_logger(), self.stopping)
+        log = structlog.get_logger()
+        return Batch(self.work, self.site, self.same_site, self.source_gate, "w", log, self.stopping)
 
     def hold_the_source(self) -> tuple[asyncio.Event, asyncio.Event]:
         """From now on the site is read once the second event is set; the first tells that somebody asks."""

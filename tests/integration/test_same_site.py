@@ -1,0 +1,66 @@
+"""Two Drupal sites, one Redis and one target name: a worker of the one gets the users of the other; on a real Valkey."""
+
+from __future__ import annotations
+
+import pytest
+
+from config.settings import Trigger
+from state.ledger import INTERACTIVE
+from tests.support.batches import USERS, World
+from tests.support.valkey import with_redis
+from workers.same_site import SameSite
+
+
+@pytest.fixture
+def world(redis_url):
+    return lambda body: with_redis(redis_url, lambda client: body(World(client)))
+
+
+def inactive(world: World) -> int:
+    return sum(account.get("active") is False for account in world.target.accounts.values())
+
+
+async def provision(world: World, users: list[str]) -> None:
+    await world.state.submit(users, Trigger.MANUAL)
+    await world.another_batch().run(users, INTERACTIVE)
+
+
+@pytest.mark.parametrize("same_process", [False, True])
+def test_a_worker_of_another_site_takes_nobody_for_gone(world, same_process):
+    """One that has begun with it, or whose database was exchanged."""
+
+    async def body(world):
+        await provision(world, USERS)
+        world.site.users.clear()
+        world.site.add("0f000000-0000-4000-8000-000000000001")
+        world.site.users["0f000000-0000-4000-8000-000000000001"]["uid"] = 1
+        if not same_process:
+            world.same_site = SameSite(world.client, world.site)
+        await provision(world, USERS[3:6])
+        assert inactive(world) == 0
+        health = await world.source_gate.health()
+        assert (health.state, "another Drupal site" in health.reason) == ("quarantined", True)
+        assert (await world.state.ledger.counts()).pending == 3
+
+    world(body)
+
+
+def test_whoever_is_gone_from_the_same_site_is_gone(world):
+    async def body(world):
+        await provision(world, USERS)
+        world.site.delete(USERS[3])
+        await provision(world, USERS[3:4])
+        assert inactive(world) == 1
+
+    world(body)
+
+
+def test_of_a_site_without_user_1_nothing_is_known(world):
+    async def body(world):
+        await provision(world, USERS)
+        world.site.delete(USERS[0])
+        await provision(world, USERS[:1])
+        assert (await world.source_gate.health()).open
+        assert inactive(world) == 1
+
+    world(body)
