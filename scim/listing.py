@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from provisioning.model import RemoteUser
+from provisioning.paths import get
 from scim.errors import ListingIncomplete, ListingTooLong, StatusError, UnusableAnswer, status_error
 from scim.transport import Answer, Transport
 
@@ -28,12 +29,13 @@ LONGEST_ID = 2_000
 LONGEST_NUMBER = 18
 # Half a character, or the end of a field of a link.
 _NO_WORD = re.compile("[\ud800-\udfff\t]")
+_SPELLED = {name.lower(): name for name in ("id", "externalId", "userName", "displayName", "active", "meta")}
 _CURSOR_LOST = frozenset({"invalidCursor", "expiredCursor"})
 
 
 def accounts_of(answer: Answer) -> list[RemoteUser]:
     """The resources of a ListResponse; none where there is no `Resources` (RFC 7644 3.4.2)."""
-    resources = answer.body.get("Resources") if isinstance(answer.body, dict) else None
+    resources = get(answer.body, "Resources") if isinstance(answer.body, dict) else None
     listed = resources if isinstance(resources, list) else []
     return [account for each in listed if (account := read_account(each)) is not None]
 
@@ -42,6 +44,7 @@ def read_account(resource: Any, version: str | None = None) -> RemoteUser | None
     """The account; None where there is none, or none whose id could be asked for."""
     if not isinstance(resource, dict):
         return None
+    resource = _spelled(resource)
     scim_id, meta = _word(resource.get("id")), resource.get("meta")
     # A dot would be another address.
     if scim_id in {"", ".", ".."}:
@@ -51,6 +54,13 @@ def read_account(resource: Any, version: str | None = None) -> RemoteUser | None
         resource = {**resource, "externalId": str(resource["externalId"])}
     known = _word(version or (meta.get("version") if isinstance(meta, dict) else None))
     return RemoteUser(scim_id, known or None, resource)
+
+
+def _spelled(resource: dict[str, Any]) -> dict[str, Any]:
+    """Names are the same in any case (RFC 7643 2.1). Those that are read by themselves, as the RFC spells them."""
+    if all(_SPELLED.get(name.lower(), name) == name for name in resource):
+        return resource
+    return {_SPELLED.get(name.lower(), name): value for name, value in resource.items()}
 
 
 def _word(value: Any) -> str:
@@ -74,7 +84,7 @@ class _Read:
         """The accounts that are new."""
         new = {account.scim_id: account for account in accounts_of(answer) if account.scim_id not in self.ids}
         self.ids.update(dict.fromkeys(new))
-        self.total = max(self.total, _number(answer.body.get("totalResults")))
+        self.total = max(self.total, _number(get(answer.body, "totalResults")))
         return list(new.values())
 
 

@@ -161,3 +161,31 @@ def test_a_leaver_is_not_without_account_where_the_listing_is_cut_off(others, ou
     accounts |= world.provider.accounts
     world.site.add(ANNA, name="anna", status=False)
     assert world.run(ANNA, attempts=1).outcome is outcome
+
+
+def loudly(account):
+    return {name[:1].upper() + name[1:]: value for name, value in account.items()}
+
+
+def quietly(account):
+    return {name.lower(): value for name, value in account.items()}
+
+
+@pytest.mark.parametrize("spelled", [loudly, quietly])
+def test_names_are_the_same_in_any_case(spelled):
+    """RFC 7643 2.1. An account of another externalId was taken over as one of nobody's, and a leaver's was not found."""
+
+    def first(request):
+        answer = provider.answer(request)
+        is_list = isinstance(answer.body, dict) and "Resources" in answer.body
+        return Answer(answer.status, spelled(answer.body)) if is_list else answer
+
+    provider = Provider(first, spelled, accounts=claimed())
+    world = World(provider)
+    world.site.add(ANNA, name="anna", status=False)
+    world.site.add(BERT, name="bert")
+    provider.accounts["8"] = {"id": "8", "userName": "bert", "externalId": "somebody-else", "active": True}
+    assert world.run(ANNA).outcome is OutcomeName.DONE
+    assert provider.accounts["9"]["active"] is False
+    assert "another externalId" in world.run(BERT).detail
+    assert provider.accounts["8"]["externalId"] == "somebody-else"
