@@ -165,11 +165,14 @@ class DatabaseReader:
     def _connected(self) -> Connection:
         try:
             return self._opened().connect()
-        except (TypeError, ProgrammingError) as error:
-            if isinstance(error, ProgrammingError) and "connection option" not in str(error):
+        except (TypeError, ValueError, AttributeError, ProgrammingError) as error:
+            # A name, a number and a character set that the drivers do not know, each in its own way.
+            known = ("connection option", "bad value for")
+            if isinstance(error, ProgrammingError) and not any(words in str(error) for words in known):
                 raise
             raise NotDrupal(
-                "drupal.url has an argument that the database's driver does not know; see the driver's connect"
+                "drupal.url has an argument that the database's driver does not know, or with a value that it does not; "
+                "see the driver's connect"
             ) from None
 
     def _opened(self) -> Engine:

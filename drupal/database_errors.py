@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -19,6 +20,7 @@ from drupal.errors import DrupalError, NotDrupal, NotPermitted, SignInRefused, U
 class Reason(Enum):
     UNREACHABLE = "unreachable"
     UNKNOWN_HOST = "unknown host"
+    TLS = "tls"
     SIGN_IN = "sign-in"
     UNKNOWN_DATABASE = "unknown database"
     NO_RIGHT = "no right"
@@ -36,6 +38,10 @@ SENTENCES: Mapping[Reason, tuple[type[DrupalError], str]] = {
         "no connection to the database at {host}; check host and port in drupal.url, that it runs and lets this machine in",
     ),
     Reason.UNKNOWN_HOST: (Unreachable, "nobody knows the host {host}; check the host in drupal.url"),
+    Reason.TLS: (
+        Unreachable,
+        "no TLS with the database at {host}; check the TLS arguments of drupal.url, the files they name, and that it offers TLS",
+    ),
     Reason.SIGN_IN: (
         SignInRefused,
         (
@@ -98,6 +104,7 @@ MYSQL: Mapping[int, Reason] = {
     2003: Reason.UNREACHABLE,
     2006: Reason.UNREACHABLE,
     2013: Reason.UNREACHABLE,
+    2026: Reason.TLS,
     3024: Reason.BUSY,
 }
 
@@ -126,6 +133,8 @@ POSTGRESQL_TEXTS: tuple[tuple[str, Reason], ...] = (
     ("password", Reason.SIGN_IN),
     ("authentication", Reason.SIGN_IN),
     ("pg_hba.conf", Reason.SIGN_IN),
+    ("certificate", Reason.TLS),
+    ("ssl", Reason.TLS),
     ("role", Reason.SIGN_IN),
     ("database", Reason.UNKNOWN_DATABASE),
 )
@@ -156,6 +165,9 @@ def reason_of(error: Exception) -> Reason:
     original: Any = getattr(error, "orig", None) or error
     if "cryptography" in str(original) and isinstance(original, RuntimeError):
         return Reason.NO_CRYPTOGRAPHY
+    if isinstance(original, ssl.SSLError | FileNotFoundError | PermissionError | IsADirectoryError):
+        # PyMySQL lets these pass: a file that an argument names.
+        return Reason.TLS
     module = type(original).__module__.partition(".")[0]
     if module == "pymysql":
         return _mysql_reason(original)
@@ -165,8 +177,9 @@ def reason_of(error: Exception) -> Reason:
 
 
 def _mysql_reason(error: Any) -> Reason:
-    if isinstance(getattr(error, "original_exception", None), socket.gaierror):
-        return Reason.UNKNOWN_HOST
+    cause = getattr(error, "original_exception", None)
+    if isinstance(cause, socket.gaierror | ssl.SSLError):
+        return Reason.UNKNOWN_HOST if isinstance(cause, socket.gaierror) else Reason.TLS
     return MYSQL.get(error.args[0] if error.args else 0, Reason.OTHER)
 
 

@@ -216,6 +216,25 @@ def test_an_argument_that_the_driver_does_not_know_is_told(kind: str) -> None:
     assert "drupal.url" in detail
 
 
+@pytest.mark.parametrize(
+    ("kind", "argument", "value", "says"),
+    [
+        ("mariadb", "charset", "utf9", "drupal.url has an argument"),
+        ("mariadb", "read_timeout", "soon", "drupal.url has an argument"),
+        ("postgresql", "connect_timeout", "soon", "drupal.url has an argument"),
+        ("mariadb", "ssl_ca", "/etc/no-such-ca.pem", "check the TLS arguments"),
+        ("mariadb", "ssl_ca", __file__, "check the TLS arguments"),
+        ("postgresql", "sslmode", "full", "check the TLS arguments"),
+    ],
+)
+def test_a_value_that_an_argument_cannot_have_is_told(
+    kind: str, argument: str, value: str, says: str
+) -> None:
+    require(kind)
+    url = server_url(kind).set(database="site").update_query_dict({argument: value})
+    assert says in told(url.render_as_string(hide_password=False))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_telephone_number_is_no_uid(kind: str, tmp_path: Path) -> None:
     with trap_site(kind, tmp_path) as (url, _):

@@ -48,6 +48,11 @@ def test_sentences_fit_a_detail_with_ordinary_names(reason: Reason) -> None:
         ("FATAL:  sorry, too many clients already", Reason.BUSY),
         ('could not translate host name "db" to address', Reason.UNKNOWN_HOST),
         ('connection to server at "database.role.example" failed: Connection refused', Reason.UNREACHABLE),
+        ("server does not support SSL, but SSL was required", Reason.TLS),
+        ('root certificate file "/etc/role.pem" does not exist', Reason.TLS),
+        ("SSL error: certificate verify failed", Reason.TLS),
+        ('invalid sslmode value: "full"', Reason.TLS),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "drupal", SSL off', Reason.SIGN_IN),
         ("connection timeout expired", Reason.UNREACHABLE),
     ],
 )
