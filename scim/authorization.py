@@ -39,7 +39,13 @@ class BearerToken:
         self._secret = secret
 
     async def header(self) -> str:
-        return f"Bearer {reveal(self._secret, 'token')}"
+        token = reveal(self._secret, "token")
+        if token.lower().startswith("bearer "):
+            # Some consoles show the whole header; 401 would send people back to copy it once more.
+            raise CredentialMissing(
+                'token begins with "Bearer ", which is put there anyway: take that word out'
+            )
+        return f"Bearer {token}"
 
     def refused(self, header: str) -> bool:  # noqa: ARG002  # there is no other token to try
         return False

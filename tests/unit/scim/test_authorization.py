@@ -147,7 +147,7 @@ def test_a_token_that_cannot_be_had_is_a_wrong_credential_or_a_passing_outage(us
     assert server.requests == []
 
 
-@pytest.mark.parametrize("token", ["", "two\nlines", "caf\u00e9"])
+@pytest.mark.parametrize("token", ["", "two\nlines", "caf\u00e9", "Bearer canary", "bearer canary"])
 def test_a_token_that_cannot_be_sent_is_told_without_being_shown(token):
     with ScriptedTarget(lambda _: EMPTY) as server:
 
