@@ -51,7 +51,7 @@ class Secret(Frozen):
             return value
         assert self.file is not None, "validated by config.loading"
         try:
-            value = self.file.expanduser().read_text(encoding="utf-8").strip()
+            value = self.file.expanduser().read_text(encoding="utf-8-sig").strip()
         except OSError as error:
             raise SecretUnavailableError(f"file {self.file} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:

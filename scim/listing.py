@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from provisioning.model import RemoteUser
@@ -58,9 +59,15 @@ def read_account(resource: Any, version: str | None = None) -> RemoteUser | None
 
 def _spelled(resource: dict[str, Any]) -> dict[str, Any]:
     """Names are the same in any case (RFC 7643 2.1). Those that are read by themselves, as the RFC spells them."""
-    if all(_SPELLED.get(name.lower(), name) == name for name in resource):
-        return resource
-    return {_SPELLED.get(name.lower(), name): value for name, value in resource.items()}
+    renamed = _renamed(tuple(resource))
+    return {renamed.get(name, name): value for name, value in resource.items()} if renamed else resource
+
+
+@lru_cache(maxsize=256)
+def _renamed(names: tuple[str, ...]) -> Mapping[str, str]:
+    """Made out once: a target spells each account alike."""
+    spelled = {name: _SPELLED.get(name.lower(), name) for name in names}
+    return {name: right for name, right in spelled.items() if name != right}
 
 
 def _word(value: Any) -> str:

@@ -143,40 +143,6 @@ def test_a_session_that_ended_is_renewed_once_and_the_users_are_whole(site, ask)
     assert ask(body)[user(1).uuid] == user(1)
 
 
-@pytest.mark.parametrize("way", ["session", "token", "token refused"])
-def test_of_several_reads_that_find_the_session_ended_one_signs_in_and_the_others_wait_for_it(
-    site, ask, tmp_path, way
-):
-    """A worker reads for several messages at a time, a scheduler for several targets."""
-    site.sign_in_seconds, site.refuses_tokens = 0.1, way == "token refused"
-    secret = tmp_path / "client"
-    secret.write_text("client-secret")
-    users = [user(uid) for uid in range(11, 19)]
-
-    async def body(reader):
-        await reader.verify()
-        site.sessions.clear()
-        site.tokens.clear()
-        read = await asyncio.gather(*(reader.read([each.uuid]) for each in users))
-        assert [found[each.uuid] for found, each in zip(read, users, strict=True)] == users
-
-    ask(body, **({} if way == "session" else {"client_id": "client", "client_secret": Secret(file=secret)}))
-    assert sum(method == "POST" for method, _, _ in site.requests) == 2
-
-
-def test_a_password_that_is_refused_is_sent_once_however_many_ask_at_once(site, ask):
-    """Five failures would lock the account out for six hours, though its password had been put right meanwhile."""
-    site.sign_in_seconds = 0.1
-
-    async def body(reader):
-        asked = (reader.read([user(uid).uuid]) for uid in range(1, 9))
-        told = await asyncio.gather(*asked, return_exceptions=True)
-        assert {type(each) for each in told} == {SourceIdentityLost}
-
-    ask(body, "reader", "wrong")
-    assert site.accounts[0].failures == 1
-
-
 def test_an_identity_lost_in_the_middle_of_a_listing_is_told_and_nobody_is_gone(site, ask):
     async def body(reader):
         pages = reader.scan()

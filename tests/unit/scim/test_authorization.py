@@ -179,3 +179,9 @@ def test_a_token_endpoint_may_take_the_secret_in_its_header_only(use, refusal):
     use(issue, lambda _: EMPTY, body)
     assert b64decode(asked[-1].headers["authorization"].removeprefix("Basic ")).decode() == f"client:{SECRET}"
     assert dict(parse_qsl(asked[-1].body)) == {"grant_type": "client_credentials", "scope": "scim.write"}
+
+
+def test_a_token_file_of_an_editor_that_marks_its_encoding_is_read(tmp_path):
+    file = tmp_path / "token"
+    file.write_bytes(b"\xef\xbb\xbfcanary\r\n")
+    assert Secret(file=file).reveal() == "canary"
