@@ -40,7 +40,7 @@ operations = ["create"]
 cron = "0 0 1 1 *"""
 BETA = """name"
 [targets.beta]
-base_url = "http://127.0.0.1:9"
+base_url = "http://127.0.0.1:9/beta"
 token = { env = "ACME_TOKEN" }
 [targets.beta.mapping]
 userName = "name"
