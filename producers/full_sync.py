@@ -17,13 +17,13 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from config.settings import SWITCHABLE, Trigger
+from config.settings import SWITCHABLE, OperationName, Trigger
 from producers.attendance import Attendance
 from producers.findings import SUBMIT, Findings, Scan
 from provisioning.diff import changes_since
 from provisioning.expressions import EvaluationError
 from provisioning.mapping import CompiledTarget
-from provisioning.model import Link, Presence, SourceUser
+from provisioning.model import Link, Presence, Removal, SourceUser
 from provisioning.plan import leaver_policy, removes
 from provisioning.ports import SourceReader
 from state.runs import SCANNER_SECONDS, Run
@@ -193,17 +193,20 @@ class FullSync:
         for start in range(0, len(users), SUBMIT):
             batch = users[start : start + SUBMIT]
             links: Mapping[str, Link] = await self.state.links.get_many(batch)
-            rejected = await self.state.guard.rejected(batch)
-            count += sum(
-                self._removes(leaving[user], link, rejected.get(user)) for user, link in links.items()
-            )
+            removals = {
+                user: removal
+                for user, link in links.items()
+                if (removal := self._removal(leaving[user], link)) is not None
+            }
+            count += len(removals) - len(await self.state.guard.rejected(removals))
         return count
 
-    def _removes(self, presence: Presence, link: Link, rejected: str | None) -> bool:
+    def _removal(self, presence: Presence, link: Link) -> Removal | None:
         leavers = self.compiled.leavers
         operation = leaver_policy(leavers, presence)
-        may = operation in self.allowed and operation != rejected
-        return may and removes(presence, link, leavers, self.key)
+        if operation not in self.allowed or not removes(presence, link, leavers, self.key):
+            return None
+        return Removal(OperationName(operation), link.scim_id, leaving=presence)
 
     async def _log_if_finished(self, run_id: str) -> None:
         run = await self.state.runs.get(run_id)

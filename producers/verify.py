@@ -144,6 +144,7 @@ class Verification:
                 "target": self.state.target,
                 "operation": operation.value,
                 "scim_id": account.scim_id,
+                "leaving": Presence.GONE.value,
                 "detail": "orphan: no Drupal user has this account's externalId",
             }
             held += await self.state.ledger.hold(external_id, entry, Trigger.MANUAL)

@@ -173,16 +173,24 @@ class Applying:
         return detail
 
     def _withheld(
-        self, name: OperationName, withheld: Withheld, scim_id: str, cleared: tuple[str, ...] = ()
+        self,
+        name: OperationName,
+        withheld: Withheld,
+        scim_id: str,
+        cleared: tuple[str, ...] = (),
+        leaving: Presence | None = None,
     ) -> Result:
         outcome = OutcomeName.SKIPPED if withheld.rejected else OutcomeName.HELD
-        return self.reporter.report(name, outcome, detail=withheld.reason, scim_id=scim_id, changes=cleared)
+        return self.reporter.report(
+            name, outcome, detail=withheld.reason, scim_id=scim_id, changes=cleared, leaving=leaving
+        )
 
     async def _remove(self, operation: op.Deactivate | op.Delete) -> Result:
         name = op.name_of(operation)
-        withheld = await self.ports.guard.take(self.job, Removal(name, operation.scim_id))
+        leaving = self.source.presence
+        withheld = await self.ports.guard.take(self.job, Removal(name, operation.scim_id, leaving=leaving))
         if withheld is not None:
-            return self._withheld(name, withheld, operation.scim_id)
+            return self._withheld(name, withheld, operation.scim_id, leaving=leaving)
         if isinstance(operation, op.Delete):
             # A user may be back, from a backup say, before it is known whether the account went.
             await self.linking.doubt(("active",))

@@ -193,12 +193,13 @@ class Changes:
 @dataclass(frozen=True, slots=True)
 class Removal:
     """What the guard judges and a person approves: an operation on one account. cleared: of an update, the attributes
-    it takes away.
+    it takes away. leaving: of a deactivation or deletion, how the user has left.
     """
 
     operation: OperationName
     scim_id: str | None
     cleared: frozenset[str] = frozenset()
+    leaving: Presence | None = None
 
     def covers(self, other: Removal) -> bool:
         """Whether having approved this allows the other: the same operation on the same account, and no more."""
@@ -236,7 +237,8 @@ class Result(NamedTuple):
     """What happened to one user: ids, names of attributes, status codes. No value of any attribute.
 
     retry_after_seconds: with outcome PENDING, when to try again. attempt_spent: False for outages and throttling.
-    unanswered: the target may still carry out what was sent. silent: nothing came back that is the target's answer. requests: how many were sent to the target.
+    unanswered: the target may still carry out what was sent. silent: nothing came back that is the target's answer. leaving: of a
+    removal that was withheld, how the user has left. requests: how many were sent to the target.
     """
 
     target: str
@@ -255,6 +257,7 @@ class Result(NamedTuple):
     attempt_spent: bool = True
     unanswered: bool = False
     silent: bool = False
+    leaving: Presence | None = None
     requests: int = 0
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.settings import OperationName, Trigger
-from provisioning.model import OutcomeName, Result
+from provisioning.model import OutcomeName, Presence, Result
 
 _PLAIN = (
     "target", "user", "scim_id", "status_code", "scim_type", "detail", "attempt", "duration_ms", "retry_after_seconds",
-    "attempt_spent",
+    "attempt_spent", "leaving",
 )  # fmt: skip
 _LEFT_OUT = (None, "")
 
@@ -31,6 +31,8 @@ def encode_result(result: Result) -> dict[str, Any]:
 
 def decode_result(entry: Mapping[str, Any]) -> Result:
     plain = {name: entry[name] for name in _PLAIN if name in entry}
+    if "leaving" in plain:
+        plain["leaving"] = Presence(plain["leaving"])
     return Result(
         **plain,
         trigger=Trigger(entry["trigger"]),
@@ -73,7 +75,7 @@ class DeadLetter:
 @dataclass(frozen=True, slots=True)
 class Held:
     """A removal over the guard's budget, or an orphan. changes: of an update, the attributes it would take away.
-    since: Unix seconds.
+    leaving: else, how the user has left. since: Unix seconds.
     """
 
     user: str
@@ -81,6 +83,7 @@ class Held:
     operation: OperationName
     scim_id: str | None
     changes: tuple[str, ...]
+    leaving: str | None
     detail: str
     since: float
 
@@ -92,6 +95,7 @@ class Held:
             operation=OperationName(entry["operation"]),
             scim_id=entry.get("scim_id"),
             changes=tuple(entry.get("changes") or ()),
+            leaving=entry.get("leaving"),
             detail=entry.get("detail", ""),
             since=entry["first"] / 1000,
         )

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from config.settings import GuardSettings, OperationName
+from config.settings import GuardSettings, OperationName, Trigger
 from provisioning.model import Job, Removal
 from provisioning.ports import Withheld
 from state.client import Redis
@@ -62,8 +62,14 @@ class RemovalGuard:
         """None means go on."""
         if job.approved is not None and job.approved.covers(removal):
             return None
-        rejected = await self._redis.hget(key(self._target, "rejected"), job.user)
+        pipe = self._redis.pipeline(transaction=False)
+        for name in ("rejected", "held"):
+            pipe.hget(key(self._target, name), job.user)
+        rejected, held = await pipe.execute()
         if rejected and (withheld := _rejects(rejected, removal)):
+            return withheld
+        # What waits for a person does not come to pass because an hour is over; but by their own hand it may.
+        if held and Trigger.MANUAL not in job.permits and (withheld := _waits(held, removal)):
             return withheld
         if job.run_id:
             run = key(self._target, f"run:{job.run_id}")
@@ -73,10 +79,13 @@ class RemovalGuard:
                 return Withheld(f"{closed}; see `scimpipe held list`")
         return await (self._take_clearing(job, removal) if removal.cleared else self._take_one(job, removal))
 
-    async def rejected(self, users: Sequence[str]) -> Mapping[str, str]:
-        """The operation a person has rejected, of those of the users of whom that is so."""
-        found = await self._redis.hmget(key(self._target, "rejected"), list(users))
-        return {user: json.loads(text)[0] for user, text in zip(users, found, strict=True) if text}
+    async def rejected(self, removals: Mapping[str, Removal]) -> frozenset[str]:
+        """Those of the users whose removal a person has rejected."""
+        if not removals:
+            return frozenset()
+        found = await self._redis.hmget(key(self._target, "rejected"), list(removals))
+        said = zip(removals.items(), found, strict=True)
+        return frozenset(user for (user, removal), text in said if text and _rejects(text, removal))
 
     async def _take_one(self, job: Job, removal: Removal) -> Withheld | None:
         limit, words = await self.budget()
@@ -119,14 +128,15 @@ class RemovalGuard:
         return True
 
 
-def rejection(operation: OperationName, cleared: Iterable[str]) -> str:
-    """As it is kept of a user."""
-    return json.dumps([operation.value, *sorted(cleared)])
+def rejection(operation: OperationName, cleared: Iterable[str], leaving: str | None) -> str:
+    """As it is kept of a user. Whoever may stay without a role is asked about again when blocked."""
+    return json.dumps([f"{operation}:{leaving}" if leaving else operation.value, *sorted(cleared)])
 
 
 def _rejects(stored: str, removal: Removal) -> Withheld | None:
-    operation, *kept = json.loads(stored)
-    if operation == removal.operation.value and removal.cleared <= set(kept):
+    said, *kept = json.loads(stored)
+    operation, _, leaving = said.partition(":")
+    if _is_that(removal, operation, leaving, kept):
         what = ", ".join(sorted(removal.cleared)) or operation
         return Withheld(f"{what}: rejected by a person", rejected=True)
     if stays := removal.cleared.intersection(kept):
@@ -135,3 +145,16 @@ def _rejects(stored: str, removal: Removal) -> Withheld | None:
             f"a person has said that {', '.join(sorted(stays))} stays, and {also} would go as well by now; see `scimpipe held list`"
         )
     return None
+
+
+def _waits(held: str, removal: Removal) -> Withheld | None:
+    entry = json.loads(held)
+    # Lua writes an empty list as an object.
+    same = _is_that(removal, entry["operation"], entry.get("leaving"), entry.get("changes") or ())
+    return Withheld(entry.get("detail", "")) if same else None
+
+
+def _is_that(removal: Removal, operation: str, leaving: str | None, cleared: Iterable[str]) -> bool:
+    """Without `leaving`, as versions before this one wrote it, however the user has left."""
+    same = operation == removal.operation.value and (not leaving or leaving == removal.leaving)
+    return same and removal.cleared <= set(cleared)

@@ -233,7 +233,7 @@ class Ledger:
         rejected = 0
         for entry in await self.held():
             if entry.user in users:
-                said = rejection(entry.operation, entry.changes)
+                said = rejection(entry.operation, entry.changes, entry.leaving)
                 await self._redis.hset(self._prefix + "rejected", entry.user, said)
                 rejected += int(await self._redis.hdel(self._prefix + "held", entry.user))
         return rejected

@@ -1,4 +1,4 @@
-"""Leavers whom nobody removes, and the full syncs that follow; on a real Valkey, with a site in memory."""
+"""Leavers whom nobody removes, what a person has said of them, and the full syncs that follow; on a real Valkey, with a site in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from config.settings import LeaverSettings, OperationName, Trigger
 from provisioning.diff import digest
-from provisioning.model import OutcomeName, Removal
+from provisioning.model import Job, OutcomeName, Presence, Removal
 from tests.support.ledger import result
 from tests.support.producing import KEY, USERS, World
 from tests.support.valkey import with_redis
@@ -95,5 +95,62 @@ def test_whoever_was_deactivated_before_is_no_removal_of_the_poll_that_finds_the
         assert (await world.poll()).gone == tuple(USERS[:7])
         jobs = {job.user: job for job in await world.state.ledger.claim(USERS, "w", 30)}
         assert await world.state.guard.take(jobs[USERS[6]], REMOVAL) is None
+
+    world(body)
+
+
+def removal(leaving: Presence, operation: OperationName = OperationName.DEACTIVATE) -> Removal:
+    return Removal(operation, "id-1", leaving=leaving)
+
+
+async def held(world, leaving: Presence) -> None:
+    """A removal of one user, over the budget of an hour that is over by now."""
+    ledger = world.state.ledger
+    await ledger.mark_pending(USERS[:1], Trigger.SCHEDULED)
+    (job,) = await ledger.claim(USERS[:1], "w", 30)
+    known = {
+        "operation": OperationName.DEACTIVATE,
+        "scim_id": "id-1",
+        "leaving": leaving,
+        "detail": "too many",
+    }
+    await ledger.settle(job, "w", result(job, OutcomeName.HELD, **known))
+
+
+def job(trigger: Trigger = Trigger.SCHEDULED) -> Job:
+    return Job("acme", USERS[0], {trigger: None}, 1)
+
+
+def test_what_is_held_waits_for_a_person_however_many_hours_pass(world):
+    """A mistake beyond the hour's budget would be carried out in the hours that follow, a budget at a time."""
+
+    async def body(world):
+        await world.link_all()
+        await held(world, Presence.OUT_OF_SCOPE)
+        guard = world.state.guard
+        assert (await guard.take(job(), removal(Presence.OUT_OF_SCOPE))).reason == "too many"
+        # By a person's own hand, or when they leave in another way, it is another matter.
+        assert await guard.take(job(Trigger.MANUAL), removal(Presence.OUT_OF_SCOPE)) is None
+        assert await guard.take(job(), removal(Presence.BLOCKED)) is None
+        await world.state.ledger.approve(USERS[:1])
+        (approved,) = await world.state.ledger.claim(USERS[:1], "w", 30)
+        assert await guard.take(approved, removal(Presence.OUT_OF_SCOPE)) is None
+
+    world(body)
+
+
+def test_whoever_may_stay_without_a_role_is_asked_about_again_when_blocked(world):
+    async def body(world):
+        await world.link_all()
+        await held(world, Presence.OUT_OF_SCOPE)
+        (entry,) = await world.state.ledger.held()
+        assert entry.leaving == Presence.OUT_OF_SCOPE
+        assert await world.state.ledger.reject(USERS[:1]) == 1
+        guard = world.state.guard
+        assert (await guard.take(job(), removal(Presence.OUT_OF_SCOPE))).rejected
+        assert await guard.take(job(), removal(Presence.BLOCKED)) is None
+        users = {USERS[0]: removal(Presence.OUT_OF_SCOPE), USERS[1]: removal(Presence.OUT_OF_SCOPE)}
+        assert await guard.rejected(users) == {USERS[0]}
+        assert await guard.rejected({USERS[0]: removal(Presence.BLOCKED)}) == set()
 
     world(body)

@@ -117,7 +117,7 @@ def test_what_a_person_wants_kept_does_not_go_with_something_else(redis_url):
         def losing(*paths):
             return Removal(OperationName.UPDATE, "id-1", frozenset(paths))
 
-        await client.hset("scimpipe:{acme}:rejected", "u", rejection(OperationName.UPDATE, ["title"]))
+        await client.hset("scimpipe:{acme}:rejected", "u", rejection(OperationName.UPDATE, ["title"], None))
         assert (await guard.take(job("u"), losing("title"))).rejected
         both = await guard.take(job("u"), losing("title", "department"))
         assert both is not None

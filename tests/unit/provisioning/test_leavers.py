@@ -8,7 +8,7 @@ import pytest
 
 from config.settings import LeaverSettings, MappedValue, OperationName
 from provisioning.errors import Missing, Outage
-from provisioning.model import OutcomeName
+from provisioning.model import OutcomeName, Presence
 from tests.support.fakes import lost_answer
 from tests.support.reconciling import ANNA, BERT, KEY, World, settings
 
@@ -184,3 +184,18 @@ def test_whoever_was_rightly_without_an_account_costs_no_more_than_a_new_user(wo
     world.site.edit(ANNA, status=True)
     assert world.run(ANNA).operation is OperationName.CREATE
     assert world.target.requests == ["create"]
+
+
+@pytest.mark.parametrize(
+    ("values", "leaving"),
+    [({"status": False}, Presence.BLOCKED), ({"roles": ["other"]}, Presence.OUT_OF_SCOPE)],
+    ids=["blocked", "out of scope"],
+)
+def test_what_is_held_says_how_the_user_has_left(values, leaving):
+    world = World()
+    world.site.add(ANNA, name="anna")
+    world.run(ANNA)
+    world.guard.budget = 0
+    world.site.edit(ANNA, **values)
+    result = world.run(ANNA)
+    assert (result.outcome, result.leaving) == (OutcomeName.HELD, leaving)
