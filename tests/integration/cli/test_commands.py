@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,22 +16,6 @@ import redis
 
 from cli.demo.site import DrupalSite
 
-CONFIG = """
-[redis]
-url = "{redis}"
-[drupal]
-url = "{drupal}"
-[targets.acme]
-base_url = "{target}"
-token = {{ env = "ACME_TOKEN" }}
-scope = "mail"
-[targets.acme.mapping]
-userName = "name"
-externalId = "uuid"
-displayName = "{field}"
-[targets.acme.manual]
-operations = ["create"]
-"""
 # Put in the place of a field.
 SCHEDULED = """name"
 [targets.acme.scheduled]
@@ -47,39 +30,6 @@ userName = "name"
 [targets.beta.scheduled]
 operations = ["create"]
 cron = "0 0 1 1 *"""
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    site = DrupalSite.create(f"sqlite:///{tmp_path}/site.sqlite")
-    site.add_user("anna", "anna@example.test")
-    site.close()
-    return tmp_path
-
-
-@pytest.fixture
-def run(folder: Path, redis_url: str) -> Run:
-    def runner(*arguments: str, token: str = "token", **parts: str) -> subprocess.CompletedProcess[str]:
-        known = {
-            "redis": redis_url,
-            "drupal": "sqlite:///site.sqlite",
-            "target": "http://127.0.0.1:9",
-            "field": "name",
-        }
-        (folder / "scimpipe.toml").write_text(CONFIG.format(**{**known, **parts}))
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments],
-            cwd=folder,
-            env={**os.environ, "ACME_TOKEN": token, "PYTHONPATH": str(Path(__file__).parents[3])},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert "Traceback" not in done.stderr + done.stdout, done.stderr
-        return done
-
-    return runner
 
 
 def test_check_reports_every_problem_at_once(run):

@@ -1,0 +1,64 @@
+"""A site, a config and the command in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cli.demo.site import DrupalSite
+
+CONFIG = """
+[redis]
+url = "{redis}"
+[drupal]
+url = "{drupal}"
+[targets.{name}]
+base_url = "{target}"
+token = {{ env = "ACME_TOKEN" }}
+scope = "mail"
+[targets.{name}.mapping]
+userName = "name"
+externalId = "uuid"
+displayName = "{field}"
+[targets.{name}.manual]
+operations = ["create"]
+"""
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    site = DrupalSite.create(f"sqlite:///{tmp_path}/site.sqlite")
+    site.add_user("anna", "anna@example.test")
+    site.close()
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder: Path, redis_url: str) -> Run:
+    def runner(*arguments: str, token: str = "token", **parts: str) -> subprocess.CompletedProcess[str]:
+        known = {
+            "name": "acme",
+            "redis": redis_url,
+            "drupal": "sqlite:///site.sqlite",
+            "target": "http://127.0.0.1:9",
+            "field": "name",
+        }
+        (folder / "scimpipe.toml").write_text(CONFIG.format(**{**known, **parts}))
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments],
+            cwd=folder,
+            env={**os.environ, "ACME_TOKEN": token, "PYTHONPATH": str(Path(__file__).parents[3])},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert "Traceback" not in done.stderr + done.stdout, done.stderr
+        return done
+
+    return runner
