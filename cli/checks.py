@@ -54,9 +54,12 @@ def _show(session: Session, checks: Sequence[Check]) -> None:
             f"{'ok  ' if each.ok else 'FAIL'} {each.name}: {each.detail}", "" if each.ok else "red"
         )
     failed = sum(not each.ok for each in checks)
-    session.output.say(
-        f"{failed} of {len(checks)} checks failed" if failed else "All is well.", "red" if failed else "green"
-    )
+    if failed:
+        session.output.say(f"{failed} of {len(checks)} checks failed", "red")
+    elif any("WARNING: " in each.detail for each in checks):
+        session.output.say("Nothing failed; look at what says WARNING.", "yellow")
+    else:
+        session.output.say("All is well.", "green")
 
 
 def _config(session: Session) -> list[Check]:
@@ -70,7 +73,7 @@ def _config(session: Session) -> list[Check]:
 
 
 async def _everything(settings: Settings, names: Sequence[str]) -> list[Check]:
-    checks = [await _redis(settings)]
+    checks = await _redis(settings)
     fields, found = await _drupal(settings)
     checks += found
     for name in names:
@@ -80,20 +83,23 @@ async def _everything(settings: Settings, names: Sequence[str]) -> list[Check]:
     return checks
 
 
-async def _redis(settings: Settings) -> Check:
+async def _redis(settings: Settings) -> list[Check]:
+    from state.addresses import left_behind
     from state.connection import open_redis, shown, warnings
 
     try:
         client = await open_redis(settings)
     except Exception as error:  # unknown ones are raised again by `explain`
-        return Check("redis", False, *explain(error))
+        return [Check("redis", False, *explain(error))]
     try:
         version = (await client.info("server"))["redis_version"]
         told = await warnings(client, settings)
+        left = await left_behind(client, settings)
     finally:
         await client.aclose()
     detail = f"{shown(settings.redis.url)} answers, version {version}"
-    return Check("redis", True, detail + "".join(f"; WARNING: {warning}" for warning in told))
+    redis = Check("redis", True, detail + "".join(f"; WARNING: {warning}" for warning in told))
+    return [redis, *(Check(name, True, f"WARNING: {warning}") for name, warning in left.items())]
 
 
 async def _drupal(settings: Settings) -> tuple[Any, list[Check]]:

@@ -26,6 +26,7 @@ def status(target: TargetArgument = None, as_json: JsonOption = False, config: C
 
     async def body() -> int:
         from producers.schedule import next_run
+        from state.addresses import left_behind
         from state.connection import shown, warnings
         from state.processes import Processes
 
@@ -39,6 +40,7 @@ def status(target: TargetArgument = None, as_json: JsonOption = False, config: C
             processes = Processes(all_of_it.redis)
             alive = {kind: await processes.count(kind) for kind in ("worker", "scheduler", "changes")}
             source = await all_of_it.source_gate.health()
+            left = await left_behind(all_of_it.redis, session.settings)
             redis = {
                 "url": shown(session.settings.redis.url),
                 "version": (await all_of_it.redis.info("server"))["redis_version"],
@@ -51,6 +53,7 @@ def status(target: TargetArgument = None, as_json: JsonOption = False, config: C
             "schedulers": alive["scheduler"],
             "changes": alive["changes"],
             "source": {"health": source.state, "reason": source.reason},
+            "warnings": list(left.values()),
         }
         session.output.document(document)
         _show_status(session, document)
@@ -108,6 +111,8 @@ def _show_status(session: Session, document: Mapping[str, Any]) -> None:
         )
     for warning in document["redis"]["warnings"]:
         session.output.say(f"Redis: {warning}", "yellow")
+    for warning in document["warnings"]:
+        session.output.say(warning, "yellow")
 
 
 def pause(

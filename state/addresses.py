@@ -1,25 +1,29 @@
 """Whose links these are: of the service provider at the address that a target had when its first account was linked.
 
-Links name accounts by the ids they have there. Under another address the same ids may be other people's accounts.
+Links name accounts by the ids they have there. Under another address the same ids may be other people's accounts. Under
+another name nobody looks for them: the names are noted as well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from config.problems import ConfigError, Problem
 from config.settings import Settings
 from state.client import Redis
-from state.keys import key
+from state.keys import TARGETS, key
 from state.memory import QuirkStore
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 async def settle_addresses(redis: Redis, settings: Settings) -> None:
-    """Notes the address of each target. Raises ConfigError where its links are of another, and `moved_from` does not say
+    """Notes the name and the address of each target. Raises ConfigError where its links are of another, and `moved_from` does not say
     that the service provider has moved.
     """
+    if settings.targets:
+        await redis.sadd(TARGETS, *settings.targets)
     pipe = redis.pipeline(transaction=False)
     for name in settings.targets:
         pipe.get(key(name, "address"))
@@ -39,6 +43,19 @@ async def settle_addresses(redis: Redis, settings: Settings) -> None:
         await redis.set(key(name, "address"), now)
     if problems:
         raise ConfigError(problems)
+
+
+async def left_behind(redis: Redis, settings: Settings) -> Mapping[str, str]:
+    """Names that the config no longer has, though accounts are linked under them; each with what to do."""
+    found = {}
+    for name in sorted(await redis.smembers(TARGETS) - settings.targets.keys()):
+        if linked := await redis.hlen(key(name, "owners")):
+            found[name] = (
+                f"{linked} account(s) are linked under {name}, which the config no longer has: they stay active when their "
+                "users leave; if the section was renamed, give it that name back, or run `scimpipe sync --verify`; "
+                f"docs/operations.md says how {name} is forgotten"
+            )
+    return found
 
 
 async def _forget(redis: Redis, name: str, *, everybody: bool) -> None:

@@ -13,7 +13,7 @@ from redis.retry import Retry
 
 from config.problems import ConfigError
 from config.settings import RedisSettings, SecretUnavailableError, Settings
-from state.addresses import settle_addresses
+from state.addresses import left_behind, settle_addresses
 from state.client import Redis
 from state.embedded import EmbeddedServer
 
@@ -166,3 +166,5 @@ async def log_warnings(log: Any, client: Redis, settings: Settings) -> None:
     """Said by every long-lived process as it starts; `check` and `status` say the same."""
     for warning in await warnings(client, settings):
         log.warning("redis_may_lose_work", detail=warning)
+    for target, warning in (await left_behind(client, settings)).items():
+        log.warning("unknown_target", target=target, detail=warning)

@@ -31,6 +31,7 @@ scimpipe:{@drupal}:roster hash   change detection: range of uids -> the users th
 scimpipe:{T}:pace        hash    the rate at which requests are sent, where one is known or set (state.rate); expires
 scimpipe:{T}:paced       zset    number -> ms: moments at which requests were sent, of the last half minute; expires
 scimpipe:{T}:scanner     string  who scans for a full sync; expires
+scimpipe:targets         set     names that targets have, or once had: of those no longer in the config the links stay
 scimpipe:key             string  32 random bytes (hex): the key of all digests
 scimpipe:process:ID      string  a process that is alive; expires
 scimpipe:leader:NAME     string  who leads; expires
@@ -42,6 +43,7 @@ from __future__ import annotations
 PREFIX = "scimpipe"
 QUEUE = "dramatiq"
 DIGEST_KEY = f"{PREFIX}:key"
+TARGETS = f"{PREFIX}:targets"
 # The source has a gate of its own, under a name no target can have.
 SOURCE = "@drupal"
 
