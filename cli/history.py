@@ -37,7 +37,9 @@ def history(
         str | None, typer.Option("--since", help="An ISO time, or an age such as 30m, 12h, 7d.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", help="The most entries.")] = 100,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on printing as things happen.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on printing as things happen; with --json a line each.")
+    ] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -80,7 +82,9 @@ _HISTORY_COLUMNS = (
 
 async def _follow(session: Session, state: Any, wanted: Any) -> None:
     async for entry in state.history.follow(wanted):
-        cells = _history_cells(_history_row(entry))
+        row = _history_row(entry)
+        session.output.line(row)
+        cells = _history_cells(row)
         session.output.say("  ".join("" if cell is None else str(cell) for cell in cells))
 
 

@@ -1,4 +1,6 @@
-"""What a command prints: tables and sentences for people, one JSON document for scripts."""
+"""What a command prints: tables and sentences for people, one JSON document for scripts (and lines after it, where more
+follows).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ _COLOURS = {
 
 
 class Output:
-    """as_json: only `document` prints to stdout, once."""
+    """as_json: only `document` prints to stdout, once, and `line` after it."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
@@ -48,12 +50,20 @@ class Output:
 
     def document(self, value: Any) -> None:
         if self.as_json:
-            with _writing():
-                # RFC 8259, 8.1: UTF-8, whatever the terminal's encoding; ASCII is both.
-                text = json_text(value, plain=sys.stdout.encoding.lower() != "utf-8")
-                sys.stdout.write(text + "\n")
-                sys.stdout.flush()
+            self._write(value, 2)
             self._printed = True
+
+    def line(self, value: Any) -> None:
+        """One more thing, in one line."""
+        if self.as_json:
+            self._write(value, None)
+
+    def _write(self, value: Any, indent: int | None) -> None:
+        with _writing():
+            # RFC 8259, 8.1: UTF-8, whatever the terminal's encoding; ASCII is both.
+            text = json_text(value, plain=sys.stdout.encoding.lower() != "utf-8", indent=indent)
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
 
     def say(self, text: str, style: str = "") -> None:
         """One line, whatever a name in it holds."""
@@ -122,14 +132,14 @@ def _cell(value: Any) -> Text:
     return _text(text, _COLOURS.get(text, ""))
 
 
-def json_text(value: Any, *, plain: bool = False) -> str:
+def json_text(value: Any, *, plain: bool = False, indent: int | None = 2) -> str:
     """JSON that any parser reads and no terminal obeys: control and direction characters can stand in strings alone,
     where the form `printable` gives them means the same. plain: in ASCII.
     """
     try:
-        text = json.dumps(value, ensure_ascii=plain, indent=2, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=plain, indent=indent, allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(value), ensure_ascii=plain, indent=2)
+        text = json.dumps(_finite(value), ensure_ascii=plain, indent=indent)
     return printable_lines(text)
 
 
