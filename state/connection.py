@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +22,8 @@ OLDEST = (6, 2)
 CONNECT_SECONDS = 5
 # Longer than any script of ours takes; a paused server is noticed.
 ANSWER_SECONDS = 30
+# The first question, with all attempts: a person may be waiting for what is wrong.
+FIRST_ANSWER_SECONDS = 10
 CONNECTIONS = 32
 
 
@@ -87,7 +90,8 @@ async def open_redis(settings: Settings) -> Redis:
     )
     client = redis.asyncio.Redis.from_pool(pool)
     try:
-        information: Any = await client.info("server")
+        async with asyncio.timeout(FIRST_ANSWER_SECONDS):
+            information: Any = await client.info("server")
     except (redis.RedisError, OSError) as error:
         await client.aclose()
         raise RedisUnavailable(explain(error, url)) from None
@@ -131,7 +135,7 @@ def explain(error: Exception, url: str) -> str:
         return f"{where} refuses the password; look at redis.username and redis.password"
     if isinstance(error, redis.exceptions.NoPermissionError):
         return f"{where} does not allow this user what scimpipe needs; docs/security.md lists the rights"
-    if isinstance(error, redis.TimeoutError):
+    if isinstance(error, redis.TimeoutError | TimeoutError):
         return f"{where} does not answer; is it reachable from here?"
     if any(
         isinstance(each, ssl.SSLCertVerificationError) for each in (error, error.__cause__, error.__context__)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -14,6 +16,7 @@ import redis
 from config.settings import DrupalDatabaseSettings, RedisSettings, Secret, Settings, Trigger
 from state.connection import RedisUnavailable, open_redis, sync_client, warnings
 from state.ledger import Ledger
+from tests.support.raw_server import raw_server
 from tests.support.valkey import valkey
 
 
@@ -64,6 +67,15 @@ def test_nobody_there_and_something_else_there_are_told():
         told = refused(settings(f"redis://127.0.0.1:{web.server_port}/0"))
         web.shutdown()
     assert "127.0.0.1" in told
+
+
+def test_whoever_takes_the_connection_and_says_nothing_is_told_of_soon():
+    """Or what is there speaks TLS and waits for us to; a person waits at `check`."""
+    with raw_server(silent=True) as mute:
+        began = time.monotonic()
+        told = refused(settings(f"redis://{urlsplit(mute).netloc}/0"))
+    assert "does not answer" in told
+    assert time.monotonic() - began < 15
 
 
 def test_a_server_that_may_lose_work_is_warned_of(tmp_path):
