@@ -143,6 +143,9 @@ def explain(error: Exception, url: str) -> str:
         return f"{where} shows a certificate that is not trusted; look at redis.url and redis.ca_file"
     if isinstance(error, redis.ConnectionError | OSError):
         return f"{where} cannot be reached; is it running, and is redis.url right?"
+    if isinstance(error, redis.ResponseError) and "DB index" in str(error):
+        number = redis.ConnectionPool.from_url(url).connection_kwargs["db"]
+        return f"{where} has no database {number}; they are counted from 0, and there are 16 unless its configuration says otherwise"
     return f"{where} answers, but not as Redis does ({type(error).__name__})"
 
 

@@ -52,6 +52,11 @@ def test_an_argument_that_is_no_good_is_told_and_not_database_0(url):
     assert "is not understood; write redis://host:6379/0" in refused(settings(url))
 
 
+@pytest.mark.parametrize(("end", "number"), [("/99", "99"), ("/-1", "-1"), ("/0?db=99", "99")])
+def test_a_database_that_is_not_there_is_told_by_its_number(redis_url, end, number):
+    assert f"has no database {number}; " in refused(settings(redis_url.removesuffix("/0") + end))
+
+
 def test_an_account_without_the_rights_is_told(tmp_path):
     with valkey(tmp_path, "--user", *["weak", "on", ">pw", "~scimpipe:*", "+ping"]) as url:
         (tmp_path / "password").write_text("pw")
