@@ -205,8 +205,10 @@ class DrupalSession:
 def _what_failed(error: Exception) -> str:
     # httpx-aiohttp calls every connection that failed a ConnectTimeout; what aiohttp raised says which it was.
     cause = error.__cause__ if isinstance(error, httpx.HTTPError) else error
-    if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
         return "has a certificate that is not trusted; is drupal.base_url right, or drupal.ca_file missing?"
+    if isinstance(cause, aiohttp.ClientConnectorSSLError):
+        return "has no TLS at that port, or none that works from here; are https:// and the port in drupal.base_url right?"
     if isinstance(cause, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)):
         return "cannot be reached; is drupal.base_url right, and the network up?"
     return "does not answer, or not in time; is drupal.base_url right, and the site up?"

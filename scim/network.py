@@ -33,9 +33,14 @@ NETWORK_ERRORS: dict[type[httpx.HTTPError], type[Failure]] = {
 # ConnectTimeout, and lets a ClientResponseError pass as it is. The first that fits counts.
 _CAUSES: tuple[tuple[tuple[type[Exception], ...], type[Failure], str], ...] = (
     (
-        (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError),
+        (aiohttp.ClientConnectorCertificateError,),
         NotConnected,
         "the target's certificate is not trusted; is base_url right?",
+    ),
+    (
+        (aiohttp.ClientConnectorSSLError,),
+        NotConnected,
+        "there is no TLS at that port of the target, or none that works from here; are https:// and the port in base_url right?",
     ),
     (
         (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL),

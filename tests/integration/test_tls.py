@@ -50,11 +50,13 @@ class Nobody(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[int]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.pem")
+def served(folder: Path | None) -> Iterator[int]:
+    """folder: of the certificates; None: without TLS."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Nobody)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    if folder is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "server.pem")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield server.server_port
@@ -90,6 +92,11 @@ def test_an_authority_of_ones_own_is_trusted_and_no_other(certificates):
             probe(f"https://localhost:{port}/scim", certificates, None)
         with pytest.raises(Outage, match="certificate is not trusted"):
             probe(f"https://127.0.0.1:{port}/scim", certificates, certificates / "ca.pem")
+
+
+def test_a_port_without_tls_is_told_as_that(tmp_path):
+    with served(None) as port, pytest.raises(Outage, match="no TLS at that port"):
+        probe(f"https://localhost:{port}/scim", tmp_path, None)
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
@@ -179,6 +186,8 @@ def test_drupal_is_verified_as_well(certificates, tmp_path):
         ):
             with pytest.raises(SourceUnreadable, match="certificate that is not trusted"):
                 verify(url, file)
+        with pytest.raises(SourceUnreadable, match="no TLS at that port"):
+            verify(site.base_url.replace("http:", "https:"), None)
         assert len(site.requests) == asked, "nothing was sent to a server that could not show who it is"
 
 
