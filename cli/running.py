@@ -134,6 +134,8 @@ async def _once(session: Session, timeout: float) -> int:
         ]
         drained = await _drain(all_of_it, timeout)
         sweeping.cancel()
+    if not drained:
+        session.output.note("users still wait, not finished in the time given: `scimpipe status`")
     documents = [document for document, _ in results]
     session.output.document(documents[0] if len(documents) == 1 else documents)
     for document in documents:
@@ -172,14 +174,15 @@ async def _drain(all_of_it: Any, timeout: float) -> bool:
     import asyncio
 
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
+    while True:
         states = [all_of_it.state(name) for name in all_of_it.settings.targets]
         # What is paused or quarantined waits for longer than we do.
         counts = [await state.ledger.counts() for state in states if (await state.gate.health()).open]
         if not any(each.pending or each.running for each in counts):
             return True
+        if time.monotonic() > deadline:
+            return False
         await asyncio.sleep(0.2)
-    return False
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from cli.demo.site import DrupalSite
+from tests.support.scim_server import scim_server
 
 # Put in the place of a field.
 SCHEDULED = """name"
@@ -149,6 +150,14 @@ def test_a_sync_of_all_targets_leaves_out_those_whose_trigger_is_off(run):
     assert "acme: its scheduled trigger is off, so it is left out" in done.stderr
     named = run("sync", "acme", "--no-wait", field=BETA)
     assert (named.returncode, "scheduled trigger of acme is off" in named.stderr) == (2, True)
+
+
+def test_up_once_looks_once_though_no_time_is_given(run):
+    with scim_server() as server:
+        parts = {"target": server.base_url, "field": SCHEDULED}
+        assert run("up", "--once", **parts).returncode == 0
+        nothing_to_do = run("up", "--once", "--timeout", "0", **parts)
+        assert ("acme: done" in nothing_to_do.stdout, nothing_to_do.returncode) == (True, 0)
 
 
 def test_a_sync_whose_process_was_killed_is_taken_over_by_whoever_waits_for_it(run, redis_url):
