@@ -134,7 +134,7 @@ async def _target(settings: Settings, name: str, fields: Any) -> list[Check]:
         checks = []
     target = open_target(settings.targets[name])
     try:
-        checks += await _credentials(name, target)
+        checks += await credentials(name, target)
         schemas = await target.schemas() if checks[-1].ok else None
     finally:
         await target.close()
@@ -143,22 +143,30 @@ async def _target(settings: Settings, name: str, fields: Any) -> list[Check]:
     return [*checks, _triggers(settings, name)]
 
 
-async def _credentials(name: str, target: Any) -> list[Check]:
+async def credentials(name: str, target: Any) -> list[Check]:
     try:
         await target.probe()
         features = await target.features()
     except Exception as error:  # unknown ones are raised again by `explain`
         message, code = explain(error)
-        hint = ""
-        if getattr(error, "status_code", None) == 401:
-            hint = "; the token is wrong or has expired: copy it again from the service provider"
-        elif getattr(error, "status_code", None) == 403:
-            hint = "; the token is accepted but may not read users"
-        return [Check(f"{name}: credentials", False, message + hint, code)]
+        return [Check(f"{name}: credentials", False, message + _next_step(error), code)]
     return [
         Check(f"{name}: credentials", True, "accepted; users can be read"),
         Check(f"{name}: features", True, features.summary),
     ]
+
+
+def _next_step(error: Exception) -> str:
+    status = getattr(error, "status_code", None) or 0
+    if wait := getattr(error, "retry_after_seconds", None):
+        return f"; it asks for patience: wait {wait:.0f} s, then run `scimpipe check` again"
+    if status == 401:
+        return "; the token is wrong or has expired: copy it again from the service provider"
+    if status == 403:
+        return "; the token is accepted but may not read users"
+    if status >= 500:
+        return "; the fault is on its side: try again in a minute; if that does not help, ask whoever runs the target"
+    return ""
 
 
 def _mapping(name: str, compiled: Any, fields: Any, schemas: Any) -> list[Check]:

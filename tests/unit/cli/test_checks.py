@@ -1,11 +1,22 @@
-"""What `scimpipe check` says of a target's switches."""
+"""What `scimpipe check` says of a target's switches, and of a target that does not let us in."""
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from cli.checks import still_active
-from config.settings import LeaverSettings, MappedValue, ScheduledSettings, TargetSettings, TriggerSettings
+from cli.checks import credentials, still_active
+from config.settings import (
+    LeaverSettings,
+    MappedValue,
+    ScheduledSettings,
+    Secret,
+    TargetSettings,
+    TriggerSettings,
+)
+from scim.target import open_target
+from tests.support.raw_server import raw_server
 
 
 def target(deleted: str, automatic: set[str], scheduled: set[str] | None) -> TargetSettings:
@@ -62,3 +73,40 @@ def test_whoever_leaves_and_stays_active_is_told_of(deleted, automatic, schedule
 def test_with_change_detection_off_the_automatic_trigger_removes_nobody(scheduled, words):
     found = list(still_active(target("deactivate", {"deactivate"}, scheduled), polled=False))
     assert (len(found), all(words in each for each in found)) == (3 if words else 0, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "what", "next_step"),
+    [
+        ("401 Unauthorized", "", "401", "copy it again"),
+        ("403 Forbidden", "", "403", "may not read users"),
+        ("403 Forbidden", "Retry-After: 90", "403", "wait 90 s, then run `scimpipe check` again"),
+        ("429 Too Many Requests", "Retry-After: 90", "429", "wait 90 s, then run `scimpipe check` again"),
+        ("429 Too Many Requests", "", "429", "wait 5 s, then run `scimpipe check` again"),
+        ("500 Internal Server Error", "", "500", "ask whoever runs the target"),
+        ("503 Service Unavailable", "", "503", "ask whoever runs the target"),
+        ("503 Service Unavailable", "Retry-After: 90", "503", "wait 90 s, then run `scimpipe check` again"),
+    ],
+)
+def test_a_target_that_does_not_let_us_in_is_told_with_what_to_do(tmp_path, status, headers, what, next_step):
+    (tmp_path / "token").write_text("token")
+    lines = (f"HTTP/1.1 {status}", "Content-Length: 0", "Connection: close", *([headers] if headers else []))
+    with raw_server(("\r\n".join(lines) + "\r\n\r\n").encode()) as url:
+        settings = TargetSettings(
+            name="acme",
+            base_url=url,
+            token=Secret(file=tmp_path / "token"),
+            mapping={"userName": MappedValue(value="name")},
+        )
+
+        async def told() -> str:
+            opened = open_target(settings)
+            try:
+                (check,) = await credentials("acme", opened)
+            finally:
+                await opened.close()
+            return check.detail
+
+        detail = asyncio.run(told())
+    assert what in detail
+    assert next_step in detail
