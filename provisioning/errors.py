@@ -62,7 +62,7 @@ class Outage(ProvisioningError):
 
 
 class Unauthorized(Outage):
-    """401: the credential is wrong for everybody; the target is quarantined at once."""
+    """401, to a probe as well, or no credential: wrong for everybody; the target is quarantined at once."""
 
     certain = True
 

@@ -22,6 +22,7 @@ from provisioning.errors import (
     ProvisioningError,
     Superseded,
     Transient,
+    Unauthorized,
 )
 from provisioning.expressions import EvaluationError
 from provisioning.finding import Finder
@@ -131,6 +132,11 @@ class _Attempt:
                 if not self._may_be_there(decision, error):
                     return await self._failure(decision, error)
                 surprise = Conflict(error.detail, **_told(error))
+            except Unauthorized as error:
+                # Of this user alone it is no dead letter at once: the token may have ended, and a new one be there by now.
+                if error.status_code is None:
+                    raise
+                return await self._failure(decision, Transient(error.detail, **_told(error)))
         return await self._failure(decision, surprise or Transient("the account kept changing"))
 
     def _may_be_there(self, decision: op.Decision, error: ProvisioningError) -> bool:
@@ -161,8 +167,8 @@ class _Attempt:
                 raise Permanent(surprise.detail, **_told(surprise))
 
     async def _failure(self, decision: op.Decision, error: ProvisioningError) -> Result:
-        # 403 may mean this user, or everybody: one cheap request tells (it raises Outage then), if it is answered.
-        if error.status_code == 403:
+        # 401 and 403 may mean this user, or everybody: one cheap request tells (it raises Outage then), if it is answered.
+        if error.status_code in {401, 403}:
             try:
                 await self.ports.target.probe()
             except Transient:

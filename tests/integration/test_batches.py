@@ -79,6 +79,20 @@ def test_a_rejected_token_quarantines_and_costs_nobody_an_attempt(world):
     world(body)
 
 
+def test_401_to_writes_that_is_not_answered_to_reads_closes_the_target_for_nobody(world):
+    async def body(world):
+        refused = iter([Unauthorized("401", status_code=401)])
+        world.target.before = lambda verb: next(refused, None) if verb == "create" else None
+        await world.submit()
+        await world.batch.run(USERS, "interactive")
+        assert (await world.state.gate.health()).open
+        assert len(world.target.accounts) == len(USERS) - 1
+        assert (await world.state.ledger.counts()).pending == 1
+        assert await world.state.ledger.dead_letters() == ()
+
+    world(body)
+
+
 @pytest.mark.parametrize(
     "silence", [Unanswered("no answer"), AmbiguousWrite("no answer")], ids=["reads", "writes"]
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from provisioning.errors import Unauthorized
 from provisioning.model import OutcomeName
 from tests.support.manners import listing
 from tests.support.provider import Provider, World, refusal
@@ -189,3 +190,40 @@ def test_names_are_the_same_in_any_case(spelled):
     assert provider.accounts["9"]["active"] is False
     assert "another externalId" in world.run(BERT).detail
     assert provider.accounts["8"]["externalId"] == "somebody-else"
+
+
+def test_401_to_one_users_write_stops_that_user_alone():
+    """An account that is protected, or a token that may only read: it went round between quarantine and probe for ever."""
+    writes = {"PATCH", "PUT", "DELETE"}
+    world = World(Provider(lambda request: refusal(401) if request.method in writes else None))
+    world.site.add(ANNA, name="anna")
+    world.site.add(BERT, name="bert")
+    world.run(ANNA)
+    world.site.edit(ANNA, status=False)
+    refused = world.run(ANNA)
+    assert (refused.outcome, refused.status_code, refused.attempt) == (OutcomeName.FAILED, 401, 8)
+    assert world.run(BERT).outcome is OutcomeName.DONE
+
+
+@pytest.mark.parametrize("write", [False, True], ids=["reads", "writes"])
+def test_a_token_that_has_ended_is_nobodys_dead_letter(write):
+    ended = []
+
+    def first(request):
+        if request.method == "POST" or not write:
+            ended.append(request)
+        return refusal(401) if ended else None
+
+    world = World(Provider(first))
+    world.site.add(ANNA, name="anna")
+    with pytest.raises(Unauthorized):
+        world.run(ANNA)
+    assert world.provider.accounts == {}
+
+
+def test_a_token_that_has_ended_and_was_replaced_at_once_costs_an_attempt_at_most():
+    ended = iter([refusal(401)])
+    world = World(Provider(lambda request: next(ended, None) if request.method == "POST" else None))
+    world.site.add(ANNA, name="anna")
+    made = world.run(ANNA)
+    assert (made.outcome, made.attempt) == (OutcomeName.DONE, 2)
