@@ -92,7 +92,7 @@ class Discovery:
 
 
 async def read_features(transport: Transport) -> Features:
-    """Raises what concerns the target as a whole: NotConnected, CredentialMissing, NotAuthenticated, a busy target."""
+    """Raises what concerns the target as a whole: NotConnected, CredentialMissing, a busy target."""
     answer = await transport.request("GET", "/ServiceProviderConfig")
     body = _usable(answer)
     if body is None:
@@ -162,6 +162,7 @@ def _objects(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _usable(answer: Answer) -> Mapping[str, Any] | None:
-    if answer.status in {401, 429, 503}:
+    # Not for 401, which may be said of this alone: whether the token is good the request that follows tells.
+    if answer.status in {429, 503}:
         raise status_error(answer.status, answer.headers, answer.body)
     return answer.body if answer.status == 200 and isinstance(answer.body, Mapping) else None

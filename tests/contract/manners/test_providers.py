@@ -227,3 +227,22 @@ def test_a_token_that_has_ended_and_was_replaced_at_once_costs_an_attempt_at_mos
     world.site.add(ANNA, name="anna")
     made = world.run(ANNA)
     assert (made.outcome, made.attempt) == (OutcomeName.DONE, 2)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_may_not_read_the_config_updates_users_all_the_same(status):
+    """Whether the token is good for anything the request itself tells."""
+
+    def first(request):
+        return refusal(status) if request.path == "/ServiceProviderConfig" else None
+
+    world = World(Provider(first))
+    world.site.add(ANNA, name="anna")
+    world.run(ANNA)
+    world.site.edit(ANNA, name="anna2")
+    changed = world.run(ANNA)
+    assert (changed.outcome, changed.attempt) == (OutcomeName.DONE, 1)
+    world.site.edit(ANNA, status=False)
+    left = world.run(ANNA)
+    assert (left.outcome, left.attempt) == (OutcomeName.DONE, 1)
+    assert [account["active"] for account in world.provider.accounts.values()] == [False]

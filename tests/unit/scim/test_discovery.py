@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from provisioning.errors import Throttled, Unauthorized
+from provisioning.errors import Throttled
 from provisioning.paths import CORE_USER
 from scim.discovery import Features
 from tests.support.opened_target import with_target
@@ -17,6 +17,7 @@ GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 GARBAGE = [
     Answer(404),
     Answer(500),
+    Answer(401),
     Answer(403),
     Answer(200, "<html>"),
     Answer(200, ""),
@@ -91,7 +92,7 @@ def test_garbage_for_schemas_leaves_those_of_the_rfc(answer):
 
 @pytest.mark.parametrize(
     ("answer", "expected"),
-    [(Answer(401), Unauthorized), (Answer(503, headers={"Retry-After": "3"}), Throttled)],
+    [(Answer(429), Throttled), (Answer(503, headers={"Retry-After": "3"}), Throttled)],
 )
 def test_what_concerns_the_whole_target_is_told_and_not_taken_for_defaults(answer, expected):
     for question in (features, schemas):
