@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from config.settings import SWITCHABLE, OperationName
 from provisioning import operations as op
 from provisioning.diff import not_kept
-from provisioning.errors import AmbiguousWrite, Conflict, Permanent, Transient
+from provisioning.errors import AmbiguousWrite, Conflict, Permanent, ProvisioningError, Transient
 from provisioning.linking import Linking, taken
 from provisioning.mapping import new_resource
 from provisioning.model import (
@@ -114,9 +115,9 @@ class Applying:
         account = await self.ports.target.create(resource)
         # Nearly every target shows the account as it was sent.
         as_sent = resource.items() <= account.resource.items()
-        detail = "" if as_sent else await self._note_rewritten(sent, account)
         if not await self.linking.remember_made(account):
             return await self._undo_create(account)
+        detail = "" if as_sent else await self._note_rewritten(account.scim_id, sent, account)
         return self.reporter.report(
             OperationName.CREATE,
             OutcomeName.DONE,
@@ -162,7 +163,6 @@ class Applying:
     async def _send(self, operation: op.Update, changes: Changes, kept: Sequence[str] = ()) -> str:
         """kept: attributes that stay on the account though the user has no value any more."""
         answer = await self._request(operation, changes)
-        detail = await self._note_rewritten(changes.set, answer, changes.removed)
         version = answer.version if answer else None
         if self.source.presence is not Presence.ACTIVE:
             await self.linking.remember_left(operation.scim_id, version, changes.set)
@@ -170,7 +170,7 @@ class Applying:
             await self.linking.remember_part(operation.scim_id, version, kept)
         else:
             await self.linking.remember(operation.scim_id, version, active=True)
-        return detail
+        return await self._note_rewritten(operation.scim_id, changes.set, answer, changes.removed)
 
     def _withheld(
         self,
@@ -241,14 +241,28 @@ class Applying:
         )
 
     async def _note_rewritten(
-        self, sent: Mapping[str, object], answer: RemoteUser | None, removed: Sequence[str] = ()
+        self,
+        scim_id: str,
+        sent: Mapping[str, object],
+        answer: RemoteUser | None,
+        removed: Sequence[str] = (),
     ) -> str:
         names = not_kept(sent, answer.resource, removed) if answer else ()
-        if not names:
-            return ""
         # Whether an account is active is never taken as the target has it.
-        await self.ports.rewritten.add([name for name in names if name != "active"])
-        return "the target did not keep as sent: " + ", ".join(names)
+        known = {*await self.ports.rewritten.names(), "active"} if names else frozenset[str]()
+        if not known.issuperset(names):
+            # What is noted stays, and the answer may show what was there before: the account itself is asked.
+            shown = await self._shown(scim_id)
+            lost = not_kept(sent, shown.resource, removed) if shown else known
+            names = tuple(name for name in names if name in lost)
+            await self.ports.rewritten.add([name for name in names if name not in known])
+        return "the target did not keep as sent: " + ", ".join(names) if names else ""
+
+    async def _shown(self, scim_id: str) -> RemoteUser | None:
+        """None where it cannot be read: what was to be done is done."""
+        with suppress(ProvisioningError):
+            return await self.ports.target.get(scim_id)
+        return None
 
     def _desired(self) -> Desired:
         assert self.source.desired is not None, "only users who are there are created or updated"

@@ -246,3 +246,59 @@ def test_a_token_that_may_not_read_the_config_updates_users_all_the_same(status)
     left = world.run(ANNA)
     assert (left.outcome, left.attempt) == (OutcomeName.DONE, 1)
     assert [account["active"] for account in world.provider.accounts.values()] == [False]
+
+
+def test_an_answer_that_shows_the_account_before_the_change_marks_nothing_as_rewritten():
+    """open-webui: a name that was noted once was never compared again, and drift in it never repaired."""
+    before = {}
+
+    def first(request):
+        if request.method != "PATCH":
+            return None
+        before.update(provider.accounts[request.path.split("/")[-1]])
+        provider.answer(request)
+        return Answer(body=dict(before))
+
+    provider = Provider(first)
+    world = World(provider)
+    world.site.add(ANNA, name="anna")
+    world.run(ANNA)
+    world.site.edit(ANNA, name="anna2")
+    changed = world.run(ANNA)
+    assert (changed.outcome, changed.attempt, changed.detail) == (OutcomeName.DONE, 1, "")
+    assert world.rewritten.seen == set()
+    assert [account["userName"] for account in provider.accounts.values()] == ["anna2"]
+
+
+@pytest.mark.parametrize("how", ["create", "update"])
+def test_what_the_account_itself_shows_as_rewritten_is_read_once(how):
+    world = World(Provider(shown=lambda account: {**account, "userName": account["userName"].lower()}))
+    world.site.add(ANNA, name="anna" if how == "update" else "Anna")
+    first = world.run(ANNA)
+    reads = []
+    for name in ("Anna2", "Anna3"):
+        world.site.edit(ANNA, name=name)
+        changed = world.run(ANNA)
+        reads.append([each.method for each in world.asked if each.path != "/ServiceProviderConfig"])
+        assert changed.detail == "the target did not keep as sent: userName"
+    assert world.rewritten.seen == {"userName"}
+    assert ("did not keep" in first.detail) is (how == "create")
+    assert reads == [["PATCH"] if how == "create" else ["PATCH", "GET"], ["PATCH"]]
+
+
+@pytest.mark.parametrize("answer", [refusal(403), refusal(500), refusal(401), refusal(404), refusal(429)])
+def test_an_account_that_cannot_be_read_marks_nothing_as_rewritten(answer):
+    """The change is done all the same."""
+    patched = []
+
+    def first(request):
+        patched.extend([request] if request.method == "PATCH" else [])
+        return answer if request.method == "GET" and patched else None
+
+    world = World(Provider(first, shown=lambda account: {**account, "userName": account["userName"].lower()}))
+    world.site.add(ANNA, name="anna")
+    world.run(ANNA)
+    world.site.edit(ANNA, name="Anna")
+    changed = world.run(ANNA)
+    assert (changed.outcome, changed.attempt) == (OutcomeName.DONE, 1)
+    assert world.rewritten.seen == set()
