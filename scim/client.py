@@ -19,7 +19,7 @@ from scim.errors import (
     is_scim_error,
     status_error,
 )
-from scim.filters import resource_path
+from scim.filters import NOBODY, equals, resource_path
 from scim.listing import LARGE_PAGE, PAGE, accounts_of, pages, read_account
 from scim.transport import Answer, Transport
 from scim.writes import Writes
@@ -93,16 +93,21 @@ class ScimClient:
         await self.probe()
 
     async def probe(self) -> None:
-        """One small page of users: shows address, credential and right to read. Where a page is refused, or 404 may
-        just say that there is nobody, ServiceProviderConfig shows that this is SCIM.
+        """One small page of users: shows address, credential and right to read. So does a search, where a page without one is
+        refused. Where that is, too, or 404 may just say that there is nobody, ServiceProviderConfig shows that this is SCIM;
+        words alone do not: they are said of a base_url that leads elsewhere on a SCIM server as well.
         """
-        try:
-            answer = await self.transport.request("GET", "/Users", params={"count": 1})
-            _raise_for(answer)
-            self._seen = True
-        except (BadRequest, NotThere, NotSupported):
-            answer = await self.transport.request("GET", "/ServiceProviderConfig")
-            _raise_for(answer)
+        with suppress(NotThere):
+            for question in ({}, {"filter": equals("userName", NOBODY)}):
+                with suppress(BadRequest, NotSupported):
+                    await self._shows("/Users", {**question, "count": 1})
+                    self._seen = True
+                    return
+        await self._shows("/ServiceProviderConfig")
+
+    async def _shows(self, path: str, params: Mapping[str, Any] | None = None) -> None:
+        answer = await self.transport.request("GET", path, params=params)
+        _raise_for(answer)
         if not isinstance(answer.body, Mapping):
             raise UnusableAnswer(_NOT_SCIM)
 

@@ -9,6 +9,8 @@ from urllib.parse import quote
 from provisioning.model import RemoteUser
 from provisioning.paths import get, meant, parse, value_at
 
+# A value of no account.
+NOBODY = "nobody@scimpipe.invalid"
 # userName and e-mail addresses are compared without regard to case (RFC 7643 4.1.1, 4.1.2); ids are not.
 _EXACT = frozenset({"externalid", "id"})
 

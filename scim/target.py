@@ -35,7 +35,7 @@ from scim.errors import (
     UnusableAnswer,
     VersionMismatch,
 )
-from scim.filters import contains, equals, matches, mentions
+from scim.filters import NOBODY, contains, equals, matches, mentions
 from scim.look_ups import LookUps
 from scim.patch import concerns_elements, patch_body
 from scim.quirks import NO_PATCH, QuirksInMemory, QuirkStore, put_path, unfiltered
@@ -45,7 +45,6 @@ from scim.writes import SingleRequests, Writes
 
 # A PATCH path that one server refuses with these may still be set by PUT.
 _PATH_REFUSED = {"invalidPath", "noTarget", "invalidFilter", None}
-_NOBODY = "nobody@scimpipe.invalid"
 
 
 @dataclass(slots=True)
@@ -125,7 +124,7 @@ class ScimTarget:
         """Whether nobody is shown where nobody can be."""
         with Consequences():
             try:
-                return not await self._client.query(equals(attribute, _NOBODY))
+                return not await self._client.query(equals(attribute, NOBODY))
             except (BadRequest, NotSupported):
                 return False
             except NotThere:
@@ -134,7 +133,7 @@ class ScimTarget:
     async def _stumbles_over(self, attribute: str) -> bool:
         """Whether it fails over anybody's value, as authentik over an attribute that it does not know, and works otherwise."""
         try:
-            await self._client.query(equals(attribute, _NOBODY))
+            await self._client.query(equals(attribute, NOBODY))
         except ServerFault:
             await self._client.probe()
             return True
