@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -76,7 +78,17 @@ app.add_typer(letters.dead_letters, name="dead-letters")
 app.add_typer(letters.held, name="held")
 
 
+def _open_closed_streams() -> None:
+    """What goes to a stream that is closed (`>&-`) is not wanted. Left closed, its number would be the next file's, and what is
+    printed would go there.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # to the end
+
+
 def main() -> None:
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # Where a terminal's encoding lacks a character of somebody's name, that one is written out.
         if isinstance(stream, io.TextIOWrapper):

@@ -218,6 +218,16 @@ def test_whoever_reads_may_go_and_a_full_disk_is_told(run, folder, form):
         assert "Exception" not in done.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("command", "code"), [(["users"], 0), (["users", "--json"], 0), (["sync"], 2)])
+def test_what_goes_to_a_stream_that_is_closed_is_not_wanted(run, folder, closed, command, code):
+    run("users")
+    environment = {**os.environ, "ACME_TOKEN": "token", "PYTHONPATH": str(Path(__file__).parents[3])}
+    started = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "cli.main", *command]
+    done = subprocess.run(started, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "report" in done.stderr, "Traceback" in done.stderr) == (code, False, False)
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_name_that_a_terminal_has_no_characters_for_is_written_out(run, folder, monkeypatch, encoding):
     site = DrupalSite.open(f"sqlite:///{folder}/site.sqlite")
