@@ -14,6 +14,7 @@ from scim.errors import (
     NotSupported,
     NotThere,
     StatusError,
+    StillThere,
     Unconfirmed,
     UnusableAnswer,
     is_scim_error,
@@ -26,6 +27,11 @@ from scim.writes import Writes
 
 # More than one match is already one too many; a few more make the message right.
 MATCHES = 10
+_STILL_ACTIVE = "still shows the account after a delete"
+_INACTIVE = (
+    "keeps the account after a delete, inactive: if that is how it deletes, let leavers say the same, as "
+    'deleted = "deactivate"'
+)
 _NOT_SCIM = "what answers is not a SCIM server; is base_url the SCIM base URL?"
 
 
@@ -88,8 +94,8 @@ class ScimClient:
         if answer.status == 204:
             return
         with suppress(NotThere):
-            await self.get(scim_id)
-            raise NoAnswer("the target answered a delete, but still shows the account")
+            account = await self.get(scim_id)
+            raise StillThere(answer.status, _STILL_ACTIVE if account.active else _INACTIVE)
         await self.probe()
 
     async def probe(self) -> None:

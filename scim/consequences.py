@@ -24,6 +24,8 @@ CONSEQUENCES: dict[type[said.ScimError], type[consequence.ProvisioningError]] = 
     said.TooManyRequests: consequence.Throttled,
     said.ServerFault: consequence.Transient,
     said.Busy: consequence.Throttled,
+    # It may go a little later.
+    said.StillThere: consequence.AmbiguousWrite,
 }
 # After these the target may have acted all the same.
 _ANSWER_LOST = (said.NoAnswer, said.Unconfirmed, said.UnusableAnswer, said.ServerFault)

@@ -11,8 +11,8 @@ ScimError
 `-- StatusError         a status of RFC 7644 3.12; 403 with Retry-After is TooManyRequests
     |-- BadRequest 400            |-- Conflicting 409, 400 uniqueness   |-- TooManyRequests 429
     |-- NotAuthenticated 401      |-- VersionMismatch 412              |-- ServerFault 5xx, 408, 425
-    |-- NotAllowed 403            |-- TooLarge 413                     `-- Busy 503 with Retry-After
-    |-- NotThere 404, 410         |-- NotSupported 405, 501
+    |-- NotAllowed 403            |-- TooLarge 413                     |-- Busy 503 with Retry-After
+    |-- NotThere 404, 410         |-- NotSupported 405, 501            `-- StillThere 2xx to a delete of what is shown
 
 The target's own words are never kept: a detail may quote attribute values. Status and scimType say enough.
 """
@@ -91,7 +91,7 @@ class StatusError(ScimError):
         meaning = f": {SCIM_TYPES[scim_type]} ({scim_type})" if scim_type else ""
         super().__init__(f"the target answered {status}{meaning}")
 
-    def __reduce__(self) -> tuple[type[StatusError], tuple[int, str | None, float | None]]:
+    def __reduce__(self) -> tuple[type[StatusError], tuple[Any, ...]]:
         # For copy.copy, which would take the text for the status.
         return type(self), (self.status, self.scim_type, self.retry_after_seconds)
 
@@ -138,6 +138,18 @@ class ServerFault(StatusError):
 
 class Busy(StatusError):
     pass
+
+
+class StillThere(StatusError):
+    """words: of the account, for people."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(status)
+        self.words = words
+        self.args = (f"{self}, but {words}",)
+
+    def __reduce__(self) -> tuple[type[StatusError], tuple[Any, ...]]:
+        return type(self), (self.status, self.words)
 
 
 _BY_STATUS: dict[int, type[StatusError]] = {

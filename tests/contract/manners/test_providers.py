@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from config.settings import LeaverSettings
 from provisioning.errors import Unauthorized
 from provisioning.model import OutcomeName
 from tests.support.manners import listing
 from tests.support.provider import Provider, World, refusal
-from tests.support.reconciling import ANNA, BERT
+from tests.support.reconciling import ANNA, BERT, settings
 from tests.support.scripted_target import Answer
 
 
@@ -302,3 +303,30 @@ def test_an_account_that_cannot_be_read_marks_nothing_as_rewritten(answer):
     changed = world.run(ANNA)
     assert (changed.outcome, changed.attempt) == (OutcomeName.DONE, 1)
     assert world.rewritten.seen == set()
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_delete_that_deactivates_is_told_as_that(active):
+    """Not as silence, of which five in a row would close the target."""
+
+    def first(request):
+        if request.method != "DELETE":
+            return None
+        (account,) = world.provider.accounts.values()
+        account["active"] = active
+        return Answer(200, account)
+
+    world = World(Provider(first), leavers=LeaverSettings(deleted="delete"))
+    world.site.add(ANNA, name="anna")
+    world.run(ANNA)
+    world.site.delete(ANNA)
+    once = world.run(ANNA, attempts=1)
+    assert (once.outcome, once.silent, once.unanswered) == (OutcomeName.PENDING, False, True)
+    kept = world.run(ANNA)
+    assert (kept.outcome, kept.status_code, kept.attempt) == (OutcomeName.FAILED, 200, 8)
+    assert ('deleted = "deactivate"' in kept.detail) is not active
+    # As advised.
+    world.settings = settings(leavers=LeaverSettings(deleted="deactivate"))
+    (account,) = world.provider.accounts.values()
+    assert world.run(ANNA).outcome in {OutcomeName.DONE, OutcomeName.UNCHANGED}
+    assert account["active"] is False or active
