@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from provisioning import errors as consequence
 from scim import errors as said
 
@@ -44,3 +46,16 @@ def consequence_of(error: said.ScimError, *, writing: bool = False) -> consequen
     return kind(
         str(error), status_code=error.status, scim_type=error.scim_type, retry_after_seconds=retry_after
     )
+
+
+@dataclass(slots=True)
+class Consequences:
+    """Turns what the protocol said into what to do about it."""
+
+    writing: bool = False
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, said.ScimError):
+            raise consequence_of(error, writing=self.writing) from None

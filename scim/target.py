@@ -6,14 +6,13 @@ What is learned of a target (it cannot PATCH, a filter lies) is kept as quirks, 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from config.settings import TargetSettings
 from provisioning.diff import merge, shows
-from provisioning.errors import Missing, Outage, Permanent, Transient
+from provisioning.errors import Transient
 from provisioning.inflate import ACCEPTED
 from provisioning.model import Changes, Desired, RemotePage, RemoteUser
 from provisioning.schema import UserSchemas
@@ -21,43 +20,27 @@ from scim.authorization import authorization
 from scim.bulk import Bulk
 from scim.bulk_limits import BulkLimits
 from scim.client import ScimClient
-from scim.consequences import consequence_of
+from scim.consequences import Consequences
 from scim.discovery import Discovery, Features, read_schemas
 from scim.errors import (
     BadRequest,
-    ListingIncomplete,
     NotSupported,
     NotThere,
-    ScimError,
-    ServerFault,
     StatusError,
     Unconfirmed,
     UnusableAnswer,
     VersionMismatch,
 )
-from scim.filters import NOBODY, contains, equals, matches, mentions
 from scim.look_ups import LookUps
 from scim.patch import concerns_elements, patch_body
-from scim.quirks import NO_PATCH, QuirksInMemory, QuirkStore, put_path, unfiltered
-from scim.shown import Shown
+from scim.probing import probe
+from scim.quirks import NO_PATCH, QuirksInMemory, QuirkStore, put_path
+from scim.searching import Searching
 from scim.transport import Limiter, Transport, open_wire, timeouts
 from scim.writes import SingleRequests, Writes
 
 # A PATCH path that one server refuses with these may still be set by PUT.
 _PATH_REFUSED = {"invalidPath", "noTarget", "invalidFilter", None}
-
-
-@dataclass(slots=True)
-class Consequences:
-    """Turns what the protocol said into what to do about it."""
-
-    writing: bool = False
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if isinstance(error, ScimError):
-            raise consequence_of(error, writing=self.writing) from None
 
 
 class ScimTarget:
@@ -77,7 +60,7 @@ class ScimTarget:
         self._quirks = quirks
         self._discovery = discovery
         self.look_ups = LookUps(client, discovery, settings.matching)
-        self._shown = Shown(client, self._pages)
+        self._searching = Searching(client, quirks, discovery)
         # Paths that PATCH has set: not to blame when it refuses several at once.
         self._patched: set[str] = set()
 
@@ -93,60 +76,20 @@ class ScimTarget:
     # -- reading ---------------------------------------------------------------------------------------------
 
     async def find(self, attribute: str, value: str) -> Sequence[RemoteUser]:
-        if unfiltered(attribute) in await self._quirks.items():
-            return await self.find_in_listing(attribute, value)
-        with Consequences():
-            try:
-                answered = await self._client.query(equals(attribute, value))
-            except (BadRequest, NotSupported):
-                answered = None
-            except NotThere:
-                # Nobody, to some; or no target behind what answers, or at this address.
-                await self.probe()
-                answered = []
-            except ServerFault as error:
-                if error.status != 500 or not await self._stumbles_over(attribute):
-                    raise
-                return await self.find_in_listing(attribute, value)
-        if answered is not None:
-            found = [account for account in answered if matches(account, attribute, value)]
-            if found:
-                self._shown.saw(attribute)
-            # Whoever ignores the filter shows others and perhaps, further on, the right one.
-            if found or not answered:
-                return found
-        # It may have stumbled over this value alone: a quote, or one that is too long.
-        if not await self._filters_by(attribute):
-            await self._quirks.add(unfiltered(attribute))
-        return await self.find_in_listing(attribute, value)
-
-    async def _filters_by(self, attribute: str) -> bool:
-        """Whether nobody is shown where nobody can be."""
-        with Consequences():
-            try:
-                return not await self._client.query(equals(attribute, NOBODY))
-            except (BadRequest, NotSupported):
-                return False
-            except NotThere:
-                return True
-
-    async def _stumbles_over(self, attribute: str) -> bool:
-        """Whether it fails over anybody's value, as authentik over an attribute that it does not know, and works otherwise."""
-        try:
-            await self._client.query(equals(attribute, NOBODY))
-        except ServerFault:
-            await self._client.probe()
-            return True
-        return False
+        return await self._searching.find(attribute, value)
 
     async def find_in_listing(self, attribute: str, value: str) -> Sequence[RemoteUser]:
-        return [
-            account async for page in self.listing() for account in page if matches(account, attribute, value)
-        ]
+        return await self._searching.find_in_listing(attribute, value)
 
     async def search_shows(self, attribute: str) -> bool:
-        with Consequences():
-            return await self._shown.by(attribute)
+        return await self._searching.shows(attribute)
+
+    def listing(self) -> AsyncIterator[RemotePage]:
+        return self._searching.listing()
+
+    async def search(self, text: str, limit: int = 50) -> Sequence[RemoteUser]:
+        """For people: accounts whose id, externalId, userName, displayName or e-mail address contains the text."""
+        return await self._searching.by_text(text, limit)
 
     async def needs_look_up(self, attribute: str, value: str, *, creating: bool) -> bool:
         return await self.look_ups.needed(attribute, value, creating=creating)
@@ -154,53 +97,6 @@ class ScimTarget:
     async def get(self, scim_id: str) -> RemoteUser:
         with Consequences():
             return await self._client.get(scim_id)
-
-    async def listing(self) -> AsyncIterator[RemotePage]:
-        anybody = False
-        with Consequences():
-            async for page in await self._pages():
-                anybody = anybody or bool(page)
-                yield page
-        if not anybody:
-            # Nobody; or no target behind what answers, or at this address.
-            await self.probe()
-
-    async def _pages(self) -> AsyncIterator[RemotePage]:
-        features = await self.features()
-        return self._client.listing(cursors=features.cursor, most=features.max_results)
-
-    async def search(self, text: str, limit: int = 50) -> Sequence[RemoteUser]:
-        """For people: accounts whose id, externalId, userName, displayName or e-mail address contains the text."""
-        if not text:
-            return await self._listed(text, limit)
-        names = ("userName", "displayName", "emails.value")
-        condition = " or ".join([*(contains(name, text) for name in names), equals("externalId", text)])
-        with Consequences():
-            try:
-                found = await self._client.query(condition, limit)
-            except (BadRequest, NotSupported, NotThere):
-                found = []
-        # Whoever ignores filters shows people nobody has asked for.
-        if found := [account for account in found if mentions(account, text)]:
-            return found[:limit]
-        if not (found := list(await self._listed(text, limit))):
-            # Nobody; or no target at this address.
-            await self.probe()
-        return found
-
-    async def _listed(self, text: str, limit: int) -> Sequence[RemoteUser]:
-        """Of the listing. Whoever it shows is there, also where it cannot be shown to be whole."""
-        found: list[RemoteUser] = []
-        with Consequences():
-            try:
-                async for page in await self._pages():
-                    found += [account for account in page if mentions(account, text)]
-                    if len(found) >= limit:
-                        break
-            except ListingIncomplete:
-                if not found:
-                    raise
-        return found[:limit]
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -308,18 +204,7 @@ class ScimTarget:
 
     async def probe(self) -> None:
         """Raises Outage (or Unauthorized, Throttled, Transient) while the target does not work for us."""
-        try:
-            with Consequences():
-                try:
-                    await self._client.probe()
-                except UnusableAnswer as error:
-                    raise Outage(str(error)) from None
-        except Missing as error:
-            raise Outage(
-                f"{error.detail}; is base_url the SCIM base URL?", status_code=error.status_code
-            ) from None
-        except Permanent as error:
-            raise Outage(error.detail, status_code=error.status_code) from None
+        await probe(self._client)
 
 
 def _refused_as_not_there(error: NotThere) -> Transient:
