@@ -42,9 +42,7 @@ class Finder:
             if not await self._needed(attribute, value):
                 self.left_out = True
                 continue
-            accounts = await self.ports.target.find(attribute, value)
-            if not accounts and self._in_earnest and not await self.ports.target.search_shows(attribute):
-                accounts = await self.ports.target.find_in_listing(attribute, value)
+            accounts = await self.ports.target.find(attribute, value, certain=self._in_earnest)
             if found := await self._candidates(accounts, attribute, value):
                 return found, attribute
         return (), ""

@@ -76,18 +76,14 @@ class CountingReader(SourceReader, Protocol):
 class Target(Protocol):
     """One SCIM service provider. Raises provisioning.errors only."""
 
-    async def find(self, attribute: str, value: str) -> Sequence[RemoteUser]:
+    async def find(self, attribute: str, value: str, *, certain: bool = False) -> Sequence[RemoteUser]:
         """Accounts whose attribute equals the value, each checked by us against the value (some servers ignore
-        filters). Falls back to reading the listing where the target is known not to filter.
+        filters). Falls back to reading the listing where the target is known not to filter. certain: nothing will contradict
+        it if nobody is found, so the listing is read as well where the search shows nobody, whoever is asked for.
         """
 
     async def find_in_listing(self, attribute: str, value: str) -> Sequence[RemoteUser]:
         """Like find, by reading every account: for when the target's search cannot be believed."""
-
-    async def search_shows(self, attribute: str) -> bool:
-        """Whether somebody who is there is found by this attribute: where not, that find shows nobody means nothing. True
-        as well where nobody can be asked for.
-        """
 
     async def needs_look_up(self, attribute: str, value: str, *, creating: bool) -> bool:
         """Whether an account with this value has to be looked for, of a user for whom no request was ever written down.

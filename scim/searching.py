@@ -24,7 +24,7 @@ class Searching:
         self._discovery = discovery
         self._shown = Shown(client, self._pages)
 
-    async def find(self, attribute: str, value: str) -> Sequence[RemoteUser]:
+    async def find(self, attribute: str, value: str, *, certain: bool) -> Sequence[RemoteUser]:
         """provisioning.ports.Target.find."""
         if unfiltered(attribute) in await self._quirks.items():
             return await self.find_in_listing(attribute, value)
@@ -45,9 +45,11 @@ class Searching:
             found = [account for account in answered if matches(account, attribute, value)]
             if found:
                 self._shown.saw(attribute)
-            # Whoever ignores the filter shows others and perhaps, further on, the right one.
-            if found or not answered:
                 return found
+            # Whoever ignores the filter shows others and perhaps, further on, the right one.
+            if not answered:
+                believed = not certain or await self._shows(attribute)
+                return [] if believed else await self.find_in_listing(attribute, value)
         # It may have stumbled over this value alone: a quote, or one that is too long.
         if not await self._filters_by(attribute):
             await self._quirks.add(unfiltered(attribute))
@@ -77,8 +79,7 @@ class Searching:
             account async for page in self.listing() for account in page if matches(account, attribute, value)
         ]
 
-    async def shows(self, attribute: str) -> bool:
-        """provisioning.ports.Target.search_shows."""
+    async def _shows(self, attribute: str) -> bool:
         with Consequences():
             return await self._shown.by(attribute)
 

@@ -33,7 +33,7 @@ class Shown:
         self._proven.add(attribute)
 
     async def by(self, attribute: str) -> bool:
-        """provisioning.ports.Target.search_shows."""
+        """Whether somebody who is there is found by this attribute: where not, that nobody is found means nothing."""
         async with self._asking:
             if attribute in self._proven:
                 return True

@@ -75,14 +75,11 @@ class ScimTarget:
 
     # -- reading ---------------------------------------------------------------------------------------------
 
-    async def find(self, attribute: str, value: str) -> Sequence[RemoteUser]:
-        return await self._searching.find(attribute, value)
+    async def find(self, attribute: str, value: str, *, certain: bool = False) -> Sequence[RemoteUser]:
+        return await self._searching.find(attribute, value, certain=certain)
 
     async def find_in_listing(self, attribute: str, value: str) -> Sequence[RemoteUser]:
         return await self._searching.find_in_listing(attribute, value)
-
-    async def search_shows(self, attribute: str) -> bool:
-        return await self._searching.shows(attribute)
 
     def listing(self) -> AsyncIterator[RemotePage]:
         return self._searching.listing()

@@ -81,10 +81,10 @@ from scim.target import ScimTarget
 found = ScimTarget.find
 
 
-async def find(self, attribute, value):
+async def find(self, attribute, value, **more):
     if "defect" in value:
         raise KeyError(f"canary-{value}")
-    return await found(self, attribute, value)
+    return await found(self, attribute, value, **more)
 
 
 ScimTarget.find = find

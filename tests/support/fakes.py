@@ -118,16 +118,15 @@ class FakeTarget:
     refuses: dict[str, ProvisioningError] = field(default_factory=dict)
     _ids: Any = field(default_factory=lambda: itertools.count(1))
 
-    async def find(self, attribute: str, value: str) -> Sequence[RemoteUser]:
+    async def find(self, attribute: str, value: str, *, certain: bool = False) -> Sequence[RemoteUser]:
         await self._call("find")
+        if attribute in self.mute and certain:
+            return await self.find_in_listing(attribute, value)
         return [] if attribute in self.blind | self.mute else self._matching(attribute, value)
 
     async def find_in_listing(self, attribute: str, value: str) -> Sequence[RemoteUser]:
         await self._call("list")
         return self._matching(attribute, value)
-
-    async def search_shows(self, attribute: str) -> bool:
-        return attribute not in self.mute
 
     async def needs_look_up(self, attribute: str, value: str, *, creating: bool) -> bool:
         return not (creating and attribute in self.unique)

@@ -87,11 +87,12 @@ def test_who_was_renamed_after_a_lost_create_gets_no_second_account():
 
 @pytest.mark.parametrize("mute", [True, False])
 def test_a_target_is_put_to_the_test_once(mute):
-    async def body(target: Any) -> list[bool]:
-        return [await target.search_shows("externalId") for _ in range(3)]
+    async def body(target: Any) -> list[Any]:
+        return [await target.find("externalId", "nobody", certain=True) for _ in range(3)]
 
     with ScriptedTarget(Target(*OTHERS, ACCOUNT, mute=mute)) as server:
-        assert with_target(server.base_url, body) == [not mute] * 3
+        assert with_target(server.base_url, body) == [[]] * 3
+    assert [request.query.get("count") for request in server.requests].count("200") == (4 * 2 if mute else 2)
     assert [request.query.get("filter") for request in server.requests].count(f'externalId eq "{ANNA}"') == 1
 
 

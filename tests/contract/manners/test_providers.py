@@ -106,6 +106,26 @@ def test_who_fails_over_a_filter_it_does_not_know_is_read_instead():
     assert world.provider.accounts["9"]["active"] is False
 
 
+@pytest.mark.parametrize("manner", ["fails", "refuses", "ignores"])
+def test_the_listing_is_read_once_for_a_leaver_who_is_not_in_it(manner):
+    """It is the answer already, and not put to the test by the search that it stands in for."""
+
+    def first(request):
+        if "externalId" not in request.query.get("filter", ""):
+            return None
+        others = listing(provider.accounts["9"])
+        return {"fails": refusal(500), "refuses": refusal(400), "ignores": others}[manner]
+
+    provider = Provider(first, accounts=claimed())
+    world = World(provider)
+    for _ in range(2):
+        world.site.add(BERT, name="bert", status=False)
+        world.links.links.clear()
+        left = world.run(BERT)
+        assert (left.outcome, left.attempt) == (OutcomeName.UNCHANGED, 1)
+        assert len([each for each in world.asked if each.query.get("count") == "200"]) == 1
+
+
 @pytest.mark.parametrize("failures", [1, 100])
 def test_a_search_that_fails_is_no_reason_to_read_the_listing_where_everything_fails(failures):
     left = iter(range(failures))

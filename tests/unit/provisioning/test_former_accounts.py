@@ -20,8 +20,8 @@ def world(monkeypatch) -> World:
     world.site.add(BERT, name="phoenix")
     find = world.target.find
 
-    async def overtaken(attribute, value):
-        found = await find(attribute, value)
+    async def overtaken(attribute, value, **more):
+        found = await find(attribute, value, **more)
         for account in found:
             await world.target.delete(account.scim_id)
             await world.links.drop(ANNA, account.scim_id)
