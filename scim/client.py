@@ -10,11 +10,9 @@ from urllib.parse import unquote, urlsplit
 from provisioning.model import RemoteUser
 from scim.errors import (
     BadRequest,
-    NoAnswer,
     NotSupported,
     NotThere,
     StatusError,
-    StillThere,
     Unconfirmed,
     UnusableAnswer,
     is_scim_error,
@@ -72,7 +70,9 @@ class ScimClient:
         version = answer.headers.get("etag")
         account = read_account(answer.body, version) or read_account(_located(answer), version)
         if account is None:
-            raise NoAnswer("the target answered a create without saying which account it made")
+            raise Unconfirmed(
+                "the target answered a create without saying which account it made", answer.status
+            )
         return account
 
     async def replace(
@@ -95,7 +95,8 @@ class ScimClient:
             return
         with suppress(NotThere):
             account = await self.get(scim_id)
-            raise StillThere(answer.status, _STILL_ACTIVE if account.active else _INACTIVE)
+            words = _STILL_ACTIVE if account.active else _INACTIVE
+            raise Unconfirmed(f"the target answered {answer.status}, but {words}", answer.status)
         await self.probe()
 
     async def probe(self) -> None:
@@ -142,7 +143,8 @@ class ScimClient:
         account = read_account(answer.body, answer.headers.get("etag"))
         if account is None and answer.status != 204:
             # Something in between may have said so: the account is read before it is believed.
-            raise Unconfirmed(f"the target answered {answer.status} to a {method} without the account")
+            told = f"the target answered {answer.status} to a {method} without the account"
+            raise Unconfirmed(told, answer.status)
         return account
 
 

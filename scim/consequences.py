@@ -26,8 +26,6 @@ CONSEQUENCES: dict[type[said.ScimError], type[consequence.ProvisioningError]] = 
     said.TooManyRequests: consequence.Throttled,
     said.ServerFault: consequence.Transient,
     said.Busy: consequence.Throttled,
-    # It may go a little later.
-    said.StillThere: consequence.AmbiguousWrite,
 }
 # After these the target may have acted all the same.
 _ANSWER_LOST = (said.NoAnswer, said.Unconfirmed, said.UnusableAnswer, said.ServerFault)
@@ -38,6 +36,8 @@ def consequence_of(error: said.ScimError, *, writing: bool = False) -> consequen
     kind = CONSEQUENCES[type(error)]
     if writing and isinstance(error, _ANSWER_LOST):
         kind = consequence.AmbiguousWrite
+    if isinstance(error, said.Unconfirmed):
+        return kind(str(error), status_code=error.status)
     if not isinstance(error, said.StatusError):
         return kind(str(error))
     retry_after = error.retry_after_seconds

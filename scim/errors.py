@@ -3,7 +3,7 @@
 ScimError
 |-- NotConnected        no connection: refused, unknown host, certificate not trusted; nothing was sent
 |-- NoAnswer            sent, but no whole answer came: timeout, reset, truncated body
-|-- Unconfirmed         a write was answered as done, but without the account
+|-- Unconfirmed         a write was answered as done, but without the account, or the account does not show it
 |-- UnusableAnswer      an answer that is not SCIM: HTML, no JSON, over the size cap, a redirect elsewhere
 |-- ListingIncomplete   a listing that cannot be proven whole
 |-- ListingTooLong      a listing longer than its reader wants to read
@@ -11,8 +11,8 @@ ScimError
 `-- StatusError         a status of RFC 7644 3.12; 403 with Retry-After is TooManyRequests
     |-- BadRequest 400            |-- Conflicting 409, 400 uniqueness   |-- TooManyRequests 429
     |-- NotAuthenticated 401      |-- VersionMismatch 412              |-- ServerFault 5xx, 408, 425
-    |-- NotAllowed 403            |-- TooLarge 413                     |-- Busy 503 with Retry-After
-    |-- NotThere 404, 410         |-- NotSupported 405, 501            `-- StillThere 2xx to a delete of what is shown
+    |-- NotAllowed 403            |-- TooLarge 413                     `-- Busy 503 with Retry-After
+    |-- NotThere 404, 410         |-- NotSupported 405, 501
 
 The target's own words are never kept: a detail may quote attribute values. Status and scimType say enough.
 """
@@ -60,7 +60,11 @@ class NoAnswer(ScimError):
 
 
 class Unconfirmed(ScimError):
-    pass
+    """status: as answered."""
+
+    def __init__(self, text: str, status: int) -> None:
+        self.status = status
+        super().__init__(text)
 
 
 class UnusableAnswer(ScimError):
@@ -91,7 +95,7 @@ class StatusError(ScimError):
         meaning = f": {SCIM_TYPES[scim_type]} ({scim_type})" if scim_type else ""
         super().__init__(f"the target answered {status}{meaning}")
 
-    def __reduce__(self) -> tuple[type[StatusError], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[type[StatusError], tuple[int, str | None, float | None]]:
         # For copy.copy, which would take the text for the status.
         return type(self), (self.status, self.scim_type, self.retry_after_seconds)
 
@@ -138,18 +142,6 @@ class ServerFault(StatusError):
 
 class Busy(StatusError):
     pass
-
-
-class StillThere(StatusError):
-    """words: of the account, for people."""
-
-    def __init__(self, status: int, words: str) -> None:
-        super().__init__(status)
-        self.words = words
-        self.args = (f"{self}, but {words}",)
-
-    def __reduce__(self) -> tuple[type[StatusError], tuple[Any, ...]]:
-        return type(self), (self.status, self.words)
 
 
 _BY_STATUS: dict[int, type[StatusError]] = {

@@ -88,6 +88,31 @@ def test_a_leaver_has_left_where_the_account_shows_it_though_the_answer_does_not
     assert [account["active"] for account in world.provider.accounts.values()] == [False]
 
 
+@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
+def test_whoever_answers_without_the_account_has_answered(method):
+    """It may act later, and is waited for; but a few such users in a row are no target that answers nobody."""
+
+    def first(request):
+        if request.method != method or not late:
+            return None
+        late.clear()
+        return Answer(202)
+
+    late: list[int] = []
+    world = World(Provider(first), leavers=LeaverSettings(deleted="delete"))
+    world.site.add(ANNA, name="anna")
+    if method != "POST":
+        world.run(ANNA)
+        world.site.edit(ANNA, name="anna2")
+    if method == "DELETE":
+        world.site.delete(ANNA)
+    late.append(1)
+    waiting = world.run(ANNA, attempts=1)
+    assert (waiting.outcome, waiting.unanswered, waiting.silent) == (OutcomeName.PENDING, True, False)
+    assert waiting.status_code == 202
+    assert world.run(ANNA).outcome is OutcomeName.DONE
+
+
 def claimed() -> dict[str, dict[str, object]]:
     """An account of Anna's that nobody remembers."""
     return {"9": {"id": "9", "userName": "anna", "externalId": ANNA, "active": True}}
