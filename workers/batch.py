@@ -22,7 +22,7 @@ from provisioning.errors import (
 )
 from provisioning.model import Job, Link, OutcomeName, Result, SourceUser
 from provisioning.ports import SourceReader
-from scim.transport import LEASE, SENT, counted
+from scim.transport import LEASE, SENT, SHARED, counted
 from state.broker import lane_of
 from state.gate import Gate
 from state.ledger import BULK, INTERACTIVE
@@ -210,7 +210,9 @@ class Batch:
             reporter = self._work.reconciler.reporter(job)
             await self._settle(job, reporter.failure(OperationName.NONE, failure))
         else:
-            await self._judge(result)
+            # A Bulk request without an answer is one, which the user who counts it tells of.
+            if not result.silent or requests[-1:] != [SHARED]:
+                await self._judge(result)
             duration_ms = round((time.monotonic() - started) * 1000)
             await self._settle(job, result._replace(requests=counted(requests), duration_ms=duration_ms))
         finally:

@@ -8,9 +8,12 @@ from dataclasses import replace
 import structlog
 
 from config.settings import LimitSettings, Secret, Trigger
+from provisioning.errors import AmbiguousWrite
 from provisioning.ports import Ports
 from scim.target import open_target
+from scim.transport import SENT, SHARED
 from state.ledger import INTERACTIVE
+from tests.support.batches import USERS as SOME
 from tests.support.batches import World
 from tests.support.valkey import with_redis
 from workers.batch import Batch
@@ -58,5 +61,25 @@ def test_whoever_waits_for_a_target_that_answers_nobody_goes_back_at_once(redis_
         assert target.requests < len(USERS) / 2
         await target.close()
         server.close()
+
+    with_redis(redis_url, body)
+
+
+def test_a_bulk_request_without_an_answer_is_one_however_many_share_it(redis_url):
+    async def body(client):
+        world = World(client)
+        kinds = iter(["POST", *[SHARED] * (len(SOME) - 1)])
+
+        def lost(verb):
+            if verb != "create":
+                return None
+            SENT.get().append(next(kinds))
+            return AmbiguousWrite("no answer")
+
+        world.target.before = lost
+        await world.submit()
+        await world.batch.run(SOME, INTERACTIVE)
+        assert (await world.state.ledger.counts()).pending == len(SOME)
+        assert (await world.state.gate.health()).open
 
     with_redis(redis_url, body)
