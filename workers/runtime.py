@@ -54,6 +54,7 @@ class Runtime:
     broker: dramatiq.Broker
     redis: Redis = None
     _reader: SourceReader | None = None
+    _source_gate: Gate | None = None
     _same_site: SameSite | None = None
     _targets: dict[str, TargetWork] = field(default_factory=dict)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -88,7 +89,10 @@ class Runtime:
             await self.target(name)
 
     async def source_gate(self) -> Gate:
-        return Gate(await self.connect(), SOURCE)
+        """One for all messages: it knows whether there is a failure to take back."""
+        if self._source_gate is None:
+            self._source_gate = Gate(await self.connect(), SOURCE)
+        return self._source_gate
 
     async def same_site(self) -> SameSite:
         if self._same_site is None:
