@@ -87,6 +87,8 @@ class Gate:
         pipe.time()
         pipe.hgetall(self._key)
         (seconds, micros), fields = await pipe.execute()
+        # Another process may have met them.
+        self._failing = self._failing or "failures" in fields
         now = seconds * 1000 + micros // 1000
         throttled = max(0.0, (int(fields.get("throttled_until", 0)) - now) / 1000)
         since = int(fields["since"]) / 1000 if "since" in fields else None

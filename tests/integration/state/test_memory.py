@@ -171,6 +171,20 @@ def test_outages_in_a_row_quarantine_and_a_success_between_them_does_not(redis_u
     with_redis(redis_url, body)
 
 
+def test_a_success_in_one_process_ends_a_run_of_outages_in_another(redis_url):
+    """Each message begins with a look at the gate. One user over whom requests fail must not be an outage."""
+
+    async def body(client):
+        failing, working = Gate(client, "acme"), Gate(client, "acme")
+        await working.worked()
+        for _ in range(2 * FAILURES):
+            assert not await failing.failed("no answer", certain=False)
+            await working.health()
+            await working.worked()
+
+    with_redis(redis_url, body)
+
+
 def test_a_rejected_credential_quarantines_at_once_and_is_probed_by_one_at_a_time(redis_url):
     async def body(client):
         gate = Gate(client, "acme")
