@@ -27,6 +27,12 @@ class SameSite:
         """Asked once, and again whenever somebody is gone. Raises SourceIdentityLost, SourceUnreadable."""
         if self._certain and not somebody_gone:
             return
+        noted = await self._redis.get(key(SOURCE, "site"))
+        if noted is None or not await self._reader.present([noted]):
+            await self._note_or_refuse()
+        self._certain = True
+
+    async def _note_or_refuse(self) -> None:
         uuid = await self._first_user()
         # Without user 1 nothing is known.
         if uuid is not None:
@@ -34,9 +40,9 @@ class SameSite:
             await self._redis.set(noted, uuid, nx=True)
             if await self._redis.get(noted) != uuid:
                 raise SourceIdentityLost(_OTHER)
-        self._certain = True
 
     async def _first_user(self) -> str | None:
+        """From the first page of a listing, which may be a long one."""
         async for page in self._reader.ids():
             return next((ref.uuid for ref in page if ref.uid == FIRST_UID), None)
         return None

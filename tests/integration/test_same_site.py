@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
+
 import pytest
 
 from config.settings import Trigger
+from provisioning.model import UserRef
 from state.ledger import INTERACTIVE
 from tests.support.batches import USERS, World
+from tests.support.fakes import FakeSite
 from tests.support.valkey import with_redis
 from workers.same_site import SameSite
 
@@ -53,6 +57,32 @@ def test_whoever_is_gone_from_the_same_site_is_gone(world):
         assert inactive(world) == 1
 
     world(body)
+
+
+class AskedSite(FakeSite):
+    """pages: how many of a listing were read."""
+
+    pages = 0
+
+    async def ids(self, after: int = 0) -> AsyncIterator[Sequence[UserRef]]:
+        async for page in super().ids(after):
+            self.pages += 1
+            yield page
+
+
+def test_where_somebody_is_gone_no_listing_is_read_but_for_the_first_time(redis_url):
+    """A page of it has ten thousand users, where a database is read; and each message may have somebody who is gone."""
+
+    async def body(client):
+        site = AskedSite()
+        site.add(USERS[0])
+        for _ in range(3):
+            same_site = SameSite(client, site)
+            await same_site.settle(somebody_gone=False)
+            await same_site.settle(somebody_gone=True)
+            assert site.pages == 1
+
+    with_redis(redis_url, body)
 
 
 def test_of_a_site_without_user_1_nothing_is_known(world):
