@@ -167,7 +167,7 @@ async def _by_cursor(
         answer = await _page(transport, {**params, "cursor": cursor}, read)
         new = read.take(answer)
         yield new
-        cursor = str(answer.body.get("nextCursor") or "")
+        cursor = str(get(answer.body, "nextCursor") or "")
         if not cursor:
             return
         fruitless = 0 if new else fruitless + 1

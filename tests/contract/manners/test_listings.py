@@ -84,13 +84,16 @@ def test_a_listing_that_fails_in_the_middle_is_no_listing(use):
     use(no_discovery(answer), body)
 
 
-def test_cursor_paging(use):
+@pytest.mark.parametrize("cursor", ["nextCursor", "NextCursor"])
+def test_cursor_paging(use, cursor):
+    """Names are the same in any case, and totalResults may be left out (RFC 9865 2): the rest was taken not to be there."""
+
     def answer(request):
         if request.path == "/ServiceProviderConfig":
             return Answer(body={"pagination": {"cursor": True}})
         at = int(request.query.get("cursor") or 0)
-        body = {"totalResults": 25, "Resources": ACCOUNTS[at : at + 10]}
-        return Answer(body={**body, "nextCursor": str(at + 10)} if at + 10 < 25 else body)
+        body = {"Resources": ACCOUNTS[at : at + 10]}
+        return Answer(body={**body, cursor: str(at + 10)} if at + 10 < 25 else body)
 
     ids, _ = use(answer, collect)
     assert ids == [account["id"] for account in ACCOUNTS]
