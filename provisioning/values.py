@@ -48,17 +48,18 @@ def takes(path: Path) -> Takes:
 
 def carried(value: JsonValue, kind: Takes) -> JsonValue:
     """The value as the attribute takes it, None where there is none: a strict target refuses a number for a text."""
-    if isinstance(value, str):
-        if not value or value.isspace():
-            return None
-        if kind is not Takes.ELEMENTS:
-            return value
-    elif value is None or value in ([], {}):
+    if _is_empty(value):
         return None
     if kind is Takes.ELEMENTS:
-        elements = value if isinstance(value, list) else [value]
-        return [each if isinstance(each, dict) else {"value": _text(each)} for each in elements]
+        elements = [each for each in (value if isinstance(value, list) else [value]) if not _is_empty(each)]
+        return [each if isinstance(each, dict) else {"value": _text(each)} for each in elements] or None
     return _text(value) if kind is Takes.TEXT else value
+
+
+def _is_empty(value: JsonValue) -> bool:
+    if isinstance(value, str):
+        return not value or value.isspace()
+    return value is None or value in ([], {})
 
 
 def _text(value: JsonValue) -> JsonValue:
