@@ -5,7 +5,8 @@ What is learned of a target (it cannot PATCH, a filter lies) is kept as quirks, 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
@@ -41,6 +42,8 @@ from scim.writes import SingleRequests, Writes
 
 # A PATCH path that one server refuses with these may still be set by PUT.
 _PATH_REFUSED = {"invalidPath", "noTarget", "invalidFilter", None}
+# Of an account, with a version or without.
+Write = Callable[[str | None], Awaitable[RemoteUser | None]]
 
 
 class ScimTarget:
@@ -152,17 +155,22 @@ class ScimTarget:
         )
 
     async def _patch(self, scim_id: str, body: Mapping[str, Any], known: str | None) -> RemoteUser | None:
+        patch = partial(self._client.patch, scim_id, body)
         try:
-            return await self._client.patch(scim_id, body, known)
+            return await self._versioned(scim_id, patch, known)
         except NotThere:
             # The account, the method, or by chance? Reading it tells (raises Missing), and asking once more.
             await self.get(scim_id)
-            return await self._client.patch(scim_id, body, known)
+            return await patch(known)
+
+    async def _versioned(self, scim_id: str, write: Write, known: str | None) -> RemoteUser | None:
+        try:
+            return await write(known)
         except VersionMismatch:
             # Whoever refuses the version that the account has at that moment refuses every one: then it goes without.
             if (await self._client.get(scim_id)).version != known:
                 raise
-            return await self._client.patch(scim_id, body, None)
+            return await write(None)
 
     async def _put_instead(self, scim_id: str, changes: Changes, refusal: StatusError) -> RemoteUser | None:
         """PATCH was refused: GET, merge, PUT; and remember it, if that worked."""
@@ -180,8 +188,9 @@ class ScimTarget:
             # Another user's account must never be written here.
             raise UnusableAnswer("the target answered a read with another user than the one asked for")
         version = account.version if (await self.features()).etag else None
+        put = partial(self._client.replace, scim_id, merge(account.resource, changes))
         try:
-            return await self._client.replace(scim_id, merge(account.resource, changes), version)
+            return await self._versioned(scim_id, put, version)
         except NotThere as error:
             raise _refused_as_not_there(error) from None
 

@@ -30,13 +30,14 @@ def test_who_says_412_of_all_it_refuses_is_believed():
     assert [account["userName"] for account in world.provider.accounts.values()] == ["anna"]
 
 
-def test_a_leaver_goes_where_the_version_that_is_shown_is_refused():
+@pytest.mark.parametrize("patch", [True, False])
+def test_a_leaver_goes_where_the_version_that_is_shown_is_refused(patch):
     """SCIM-SDK once compared the version with that of the changed account, so that none was right."""
 
     def first(request):
-        return refusal(412) if request.method == "PATCH" and "if-match" in request.headers else None
+        return refusal(412) if request.method in {"PATCH", "PUT"} and "if-match" in request.headers else None
 
-    config = {"etag": {"supported": True}, "patch": {"supported": True}}
+    config = {"etag": {"supported": True}, "patch": {"supported": patch}}
     provider = Provider(first, lambda account: {**account, "meta": {"version": 'W/"1"'}}, config=config)
     world = World(provider)
     world.site.add(ANNA, name="anna")
