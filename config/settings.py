@@ -217,8 +217,8 @@ class GuardSettings(Frozen):
         10,
         ge=0,
         le=100,
-        description="The same as a share of the linked users; the smaller of the two holds. Rounded up, "
-        "so that a small site can lose one user.",
+        description="The same as a share of the active accounts: linked ones that are not deactivated, among them those that the "
+        "last hour's removals took. The smaller of the two holds. Rounded up, so that a small site can lose one user.",
     )
 
 

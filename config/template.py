@@ -109,7 +109,7 @@ cron = "*/30 * * * *"                 # minute hour day month weekday
 # More removals than this within an hour, or in one full sync, wait for your approval: `scimpipe held list`
 [targets.{name}.guard]
 max_removals = 50
-max_removal_percent = 10              # of the linked users; the smaller of the two holds
+max_removal_percent = 10              # of the active accounts; the smaller of the two holds
 """
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from config.json_text import encoded
-from provisioning.model import SPELLED, Changes, Desired, JsonValue, Link, RemoteUser
+from provisioning.model import DOUBT, SPELLED, Changes, Desired, JsonValue, Link, RemoteUser
 from provisioning.paths import member, parse, remove_value, set_value, value_at
 
 DIGEST_BYTES = 6
@@ -51,6 +51,19 @@ def digest(value: JsonValue, key: bytes) -> str:
 
 def digests(desired: Desired, key: bytes) -> dict[str, str]:
     return {path: digest(value, key) for path, value in desired.attributes.items()}
+
+
+def sent_inactive(digests: Mapping[str, str], key: bytes) -> bool:
+    """Whether a deactivation was sent last, and answered."""
+    # Not as a user in scope is sent: so it was deactivated since, also where the digest is under a key that we had before.
+    return digests.get("active", DOUBT) not in {DOUBT, digest(True, key)}
+
+
+def told_apart(link: Link, key: bytes) -> Link:
+    """With may_be_active as the digests say. Where there are none, what was seen of the account is believed."""
+    if link.active or not link.has_account:
+        return link
+    return link._replace(may_be_active=bool(link.digests) and not sent_inactive(link.digests, key))
 
 
 def changes_since(link: Link, desired: Desired, mapped: frozenset[str], key: bytes) -> Changes:

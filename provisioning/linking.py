@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from provisioning.diff import digest, digests
+from provisioning.diff import digest, digests, told_apart
 from provisioning.errors import Permanent, ProvisioningError, Transient
 from provisioning.model import DOUBT, JsonValue, Link, Presence, RemoteUser, Source
 from provisioning.ports import Links
@@ -83,7 +83,7 @@ class Linking:
         link = Link(
             account.scim_id, account.version, self._source.fingerprint, self._digests(), account.active
         )
-        return await self._links.put(self.user, link)
+        return await self._links.put(self.user, told_apart(link, self._key))
 
     async def remember_absence(self) -> None:
         """Of a user who is there but rightly without an account, so that a full sync need not look again."""
@@ -103,7 +103,8 @@ class Linking:
         return self.link.scim_id if self.link else ""
 
     async def _put(self, link: Link) -> None:
-        if not await self._links.put(self.user, link, instead_of=self._known_id):
+        told = told_apart(link, self._key)
+        if not await self._links.put(self.user, told, instead_of=self._known_id):
             raise await self._refused(link)
 
     async def _refused(self, link: Link) -> ProvisioningError:

@@ -116,7 +116,8 @@ class Link(NamedTuple):
     scim_id: the account's id; "" records that the user was looked for and rightly has no account.
     version: the ETag last seen, for If-Match. fingerprint: keyed digest of everything the decision read.
     digests: SCIM path -> short keyed digest of the value last sent, or DOUBT where a request is under way whose answer
-    may be lost. active: False after a deactivation.
+    may be lost. active: False after a deactivation. may_be_active: inactive when it was last seen, but that is no deactivation of
+    ours: its target made it so, as until an invitation is accepted, or what we sent is in doubt.
     """
 
     scim_id: str
@@ -124,6 +125,7 @@ class Link(NamedTuple):
     fingerprint: str
     digests: Mapping[str, str]
     active: bool = True
+    may_be_active: bool = False
 
     @property
     def has_account(self) -> bool:
@@ -146,7 +148,7 @@ class Link(NamedTuple):
     def doubting(self, paths: Iterable[str]) -> Link:
         """The link as it is written before a request that sets or removes these paths (DESIGN 1.5)."""
         digests = {**self.digests, **dict.fromkeys(paths, DOUBT)}
-        return Link(self.scim_id, self.version, "", digests, self.active)
+        return Link(self.scim_id, self.version, "", digests, self.active, self.may_be_active)
 
 
 # How servers spell a boolean, in small letters: some send "False", Snipe-IT sent 0.

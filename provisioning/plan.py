@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Literal
 
 from config.settings import LeaverPolicy, LeaverSettings
-from provisioning.diff import changes_from, changes_since, digest
+from provisioning.diff import changes_from, changes_since, digest, sent_inactive
 from provisioning.mapping import matching_value
 from provisioning.model import DOUBT, Changes, Desired, Link, Presence, RemoteUser, Source
 from provisioning.operations import (
@@ -279,9 +279,7 @@ def _inactive(link: Link | None, account: RemoteUser | None, key: bytes) -> bool
     """
     if link is None or not link.digests:
         return account is not None and not account.active
-    # Not as it was sent last: so it was deactivated since, also where the digest is under a key that we had before.
-    sent = link.digests.get("active", DOUBT)
-    return sent not in {DOUBT, digest(True, key)} and not (account or link).active
+    return sent_inactive(link.digests, key) and not (account or link).active
 
 
 def _changed_names(source: Source, link: Link | None, account: RemoteUser | None, policy: Policy) -> Changes:

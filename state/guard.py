@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from config.settings import GuardSettings, OperationName, Trigger
 from provisioning.model import Job, Removal
 from provisioning.ports import Withheld
+from state.active_accounts import ActiveAccounts
 from state.client import Redis
 from state.keys import key
 
@@ -31,6 +32,21 @@ for _, counted in ipairs(KEYS) do
 end
 return 1
 """
+# KEYS: the removals, and how many accounts were active when they began. ARGV: how many are now, window_ms. Accounts removed
+# within the window count as they did before: else the more of what was allowed is done, the less would be allowed.
+_OF_HOW_MANY = """
+local T = redis.call('TIME')
+local since = tonumber(T[1]) * 1000 + math.floor(tonumber(T[2]) / 1000) - tonumber(ARGV[2])
+local active = tonumber(ARGV[1])
+local at_most = active + redis.call('ZCOUNT', KEYS[1], '(' .. since, '+inf')
+local began = tonumber(redis.call('GET', KEYS[2]) or 0)
+if began < active then
+  -- a removal that is counted may not be done, or have been of an account that was deactivated before
+  began = began == 0 and at_most or active
+  redis.call('SET', KEYS[2], began, 'PX', ARGV[2])
+end
+return math.max(active, math.min(began, at_most))
+"""
 
 
 class RemovalGuard:
@@ -40,6 +56,8 @@ class RemovalGuard:
         self._redis = redis
         self._target = target
         self._settings = settings
+        self._active_accounts = ActiveAccounts(redis, target)
+        self._of_how_many = redis.register_script(_OF_HOW_MANY)
         self._take = redis.register_script(_TAKE)
 
     async def budget(self) -> tuple[int, str]:
@@ -53,10 +71,11 @@ class RemovalGuard:
 
     async def share(self) -> tuple[int, str]:
         """Users who may lose an attribute, and how that comes about: max_removal_percent, rounded up."""
-        linked = int(await self._redis.hlen(key(self._target, "owners")))
+        keys = [key(self._target, name) for name in ("removals", "removable")]
+        active = int(await self._of_how_many(keys, [await self._active_accounts.count(), HOUR_MS]))
         percent = self._settings.max_removal_percent
-        limit = math.ceil(max(linked, 1) * percent / 100)
-        return limit, f"{limit} ({percent:g} % of {linked} linked users)"
+        limit = math.ceil(max(active, 1) * percent / 100)
+        return limit, f"{limit} ({percent:g} % of {active} active accounts)"
 
     async def take(self, job: Job, removal: Removal) -> Withheld | None:
         """None means go on."""

@@ -15,9 +15,10 @@ scimpipe:{T}:told        stream  the last users whose result was written; whoeve
 scimpipe:{T}:address     string  base_url of the target whose accounts are linked
 scimpipe:{T}:links       hash    user -> link (compact text)
 scimpipe:{T}:owners      hash    SCIM id -> user
-scimpipe:{T}:linked      hash    of all links: layouts, and how many are settled or have left (state.links)
+scimpipe:{T}:linked      hash    of all links: layouts, and how many are settled, deactivated or have left (state.links)
 scimpipe:{T}:quirks      set     what was learned of the target
 scimpipe:{T}:removals    zset    user:operation -> ms: removals of the last hour
+scimpipe:{T}:removable   string  how many accounts were active when the removals of the last hour began; expires
 scimpipe:{T}:cleared:P   zset    user -> ms: who lost attribute P in the last hour
 scimpipe:{T}:gate        hash    throttled_until, told_until, failures, paused, quarantined, since, probe_at,
                                  probe_wait

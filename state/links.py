@@ -5,6 +5,8 @@ scimpipe:{T}:owners  hash  SCIM id -> user
 scimpipe:{T}:linked  hash  #NAME -> a layout: paths, a hash of four letters each
                            !PRINT -> how many links are settled: have this fingerprint, of a user who is gone and dealt with
                            left -> how many links were ever dropped or settled
+                           deactivated -> how many links say that their account is (state.active_accounts)
+                           told_apart -> 1: none is left that was written before that was counted
 """
 
 from __future__ import annotations
@@ -23,12 +25,17 @@ from state.together import Together
 # The users of one request to Redis, which does nothing else meanwhile for some milliseconds. Lua passes on 8,000 at most.
 AT_ONCE = 1_000
 
-_COMMON = """
+COMMON = """
 local links, owners, linked = KEYS[1], KEYS[2], KEYS[3]
 local function fingerprint(link) return string.match(link, '^[^\t]*\t[^\t]*\t([^\t]*)') end
 local function note(before, after)
-  -- a link changes from one text to another, false for none: keeps the number of settled ones, and of those that left
-  local was, is = before and fingerprint(before), after and fingerprint(after)
+  -- a link changes from one text to another, false for none: keeps the number of settled ones, of those that left, and of
+  -- those deactivated
+  local was, was_active, is, is_active = false, false, false, false
+  if before then was, was_active = string.match(before, '^[^\t]*\t[^\t]*\t([^\t]*)\t(.)') end
+  if after then is, is_active = string.match(after, '^[^\t]*\t[^\t]*\t([^\t]*)\t(.)') end
+  if was_active == '-' and is_active ~= '-' then redis.call('HINCRBY', linked, 'deactivated', -1) end
+  if is_active == '-' and was_active ~= '-' then redis.call('HINCRBY', linked, 'deactivated', 1) end
   if was and string.sub(was, 1, 1) ~= '!' then was = false end
   if is and string.sub(is, 1, 1) ~= '!' then is = false end
   if was == is and after then return end
@@ -41,7 +48,7 @@ end
 # the place of or ''. Refuses an account that is another user's, and to overwrite a link to any other account; gives up the user's former
 # account. Gives 1 or 0 for each.
 _PUT = (
-    _COMMON
+    COMMON
     + """
 local function put(user, scim_id, link, instead_of)
   if scim_id ~= '' then
@@ -61,7 +68,9 @@ local function put(user, scim_id, link, instead_of)
   if scim_id ~= '' then redis.call('HSET', owners, scim_id, user) end
   return 1
 end
-redis.call('HSETNX', linked, ARGV[1], ARGV[2])
+if redis.call('HSETNX', linked, ARGV[1], ARGV[2]) == 1 and redis.call('HLEN', links) == 0 then
+  redis.call('HSET', linked, 'told_apart', 1)
+end
 local out = {}
 for _, each in ipairs(cjson.decode(ARGV[3])) do table.insert(out, put(unpack(each))) end
 return out
@@ -69,7 +78,7 @@ return out
 )
 # ARGV: user, scim id or ''. Refuses to drop a link to any other account.
 _DROP = (
-    _COMMON
+    COMMON
     + """
 local before = redis.call('HGET', links, ARGV[1])
 if before then
@@ -84,7 +93,7 @@ return 1
 )
 # ARGV: users (JSON). Gives their fingerprints (JSON), false for a user without a link.
 _FINGERPRINTS = (
-    _COMMON
+    COMMON
     + """
 local found = redis.call('HMGET', links, unpack(cjson.decode(ARGV[1])))
 for i, link in ipairs(found) do
@@ -95,7 +104,7 @@ return cjson.encode(found)
 )
 # ARGV: the fingerprint of settled links, `left` as it was, how many links were counted, users who were not (JSON).
 _NOBODY_ELSE = (
-    _COMMON
+    COMMON
     + """
 if (redis.call('HGET', linked, 'left') or '0') ~= ARGV[2] then return 0 end
 local here = tonumber(ARGV[3])
@@ -109,7 +118,7 @@ return redis.call('HLEN', links) - settled == here and 1 or 0
 )
 # ARGV: cursor, count, the fingerprint of settled links. Gives the next cursor, and users (JSON; {} when there are none).
 _UNSETTLED = (
-    _COMMON
+    COMMON
     + """
 local page = redis.call('HSCAN', links, ARGV[1], 'COUNT', ARGV[2])
 local users = {}

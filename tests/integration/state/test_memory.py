@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from config.settings import GuardSettings, OperationName, Trigger
 from provisioning.model import Job, Link, Removal
 from state.gate import FAILURES, Gate
@@ -67,7 +69,7 @@ def test_the_guard_takes_the_smaller_limit_and_counts_a_repeated_removal_once(re
         for user in ("u0", "u1", "u1", "u2"):
             assert await guard.take(job(user), Removal(OperationName.DEACTIVATE, "id-1")) is None
         withheld = await guard.take(job("u3"), Removal(OperationName.DELETE, "id-1"))
-        assert "3 (10 % of 30 linked users)" in withheld.reason
+        assert "3 (10 % of 30 active accounts)" in withheld.reason
         assert (
             await guard.take(
                 job("u3", approved=Removal(OperationName.DELETE, "id-1")),
@@ -75,6 +77,87 @@ def test_the_guard_takes_the_smaller_limit_and_counts_a_repeated_removal_once(re
             )
             is None
         )
+
+    with_redis(redis_url, body)
+
+
+def linked_accounts(client, *, active: int, deactivated: int = 0):
+    links = LinkStore(client, "acme", LINK.digests)
+    return asyncio.gather(
+        *(
+            links.put(f"u{number}", Link(f"id-{number}", None, "f", {}, number < active))
+            for number in range(active + deactivated)
+        )
+    )
+
+
+def test_the_share_is_of_those_who_have_something_to_lose(redis_url):
+    """Former users keep their links for years: of 45 users and 455 former ones 45 could be removed."""
+
+    async def body(client):
+        await linked_accounts(client, active=45, deactivated=455)
+        guard = RemovalGuard(client, "acme", GuardSettings())
+        assert await guard.budget() == (5, "5 (10 % of 45 active accounts)")
+        assert await guard.share() == await guard.budget()
+        assert await guard.close_run("everybody", 45)
+        limited = RemovalGuard(client, "acme", GuardSettings(max_removals=3))
+        assert await limited.budget() == (3, "3 (max_removals)")
+
+    with_redis(redis_url, body)
+
+
+def test_a_small_site_can_lose_one_user_and_so_can_one_that_has_former_users_only(redis_url):
+    async def body(client):
+        guard = RemovalGuard(client, "acme", GuardSettings())
+        assert (await guard.budget())[0] == 1
+        await linked_accounts(client, active=2, deactivated=40)
+        assert (await guard.budget())[0] == 1
+        await linked_accounts(client, active=0, deactivated=42)
+        assert (await RemovalGuard(client, "acme", GuardSettings(max_removal_percent=0)).budget())[0] == 0
+
+    with_redis(redis_url, body)
+
+
+@pytest.mark.parametrize(("percent", "allowed"), [(100, 20), (50, 10), (10, 2)])
+@pytest.mark.parametrize("operation", [OperationName.DEACTIVATE, OperationName.DELETE])
+@pytest.mark.parametrize("carried_out", [True, False])
+def test_what_is_removed_makes_the_share_no_smaller_meanwhile(
+    redis_url, percent, allowed, operation, carried_out
+):
+    """A run that was within the budget is not held half-way; and no more are removed than that."""
+
+    async def body(client):
+        await linked_accounts(client, active=20, deactivated=80)
+        links = LinkStore(client, "acme", LINK.digests)
+        guard = RemovalGuard(client, "acme", GuardSettings(max_removal_percent=percent))
+        assert not await guard.close_run("run", allowed)
+        taken = 0
+        for number in range(20):
+            if await guard.take(job(f"u{number}", run_id="run"), Removal(operation, f"id-{number}")):
+                continue
+            taken += 1
+            if carried_out and operation is OperationName.DELETE:
+                await links.drop(f"u{number}", f"id-{number}")
+            elif carried_out:
+                await links.put(f"u{number}", Link(f"id-{number}", None, "f", {}, active=False))
+        assert taken == allowed
+        # An hour later the share is of those who are left.
+        await client.delete("scimpipe:{acme}:removals", "scimpipe:{acme}:removable")
+        left = 20 - taken if carried_out else 20
+        assert f"of {left} active" in (await guard.share())[1]
+
+    with_redis(redis_url, body)
+
+
+def test_former_accounts_that_are_deleted_make_the_share_no_larger(redis_url):
+    async def body(client):
+        await linked_accounts(client, active=20, deactivated=80)
+        links = LinkStore(client, "acme", LINK.digests)
+        guard = RemovalGuard(client, "acme", GuardSettings(max_removal_percent=50))
+        for number in range(20, 30):
+            assert await guard.take(job(f"u{number}"), Removal(OperationName.DELETE, f"id-{number}")) is None
+            await links.drop(f"u{number}", f"id-{number}")
+        assert await guard.take(job("u1"), Removal(OperationName.DELETE, "id-1")) is not None
 
     with_redis(redis_url, body)
 
@@ -92,7 +175,7 @@ def test_an_attribute_is_lost_by_no_more_than_the_share_of_users(redis_url):
         for user in ("u0", "u1", "u1", "u2"):
             assert await guard.take(job(user), losing("title")) is None
         assert (
-            "3 (10 % of 30 linked users) would lose title"
+            "3 (10 % of 30 active accounts) would lose title"
             in (await guard.take(job("u3"), losing("title"))).reason
         )
         # All or nothing: what is held takes nothing from another attribute's budget.

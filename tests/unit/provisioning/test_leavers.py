@@ -167,12 +167,14 @@ def test_an_account_that_was_inactive_until_its_invitation_was_accepted_is_deact
 
     world.target.create = invites
     made = world.run(ANNA)
+    assert world.links.links[ANNA].may_be_active, "the guard counts it among those who have something to lose"
     assert "active" in made.detail
     assert "active" not in world.rewritten.seen
     world.target.touch(made.scim_id, active=True)
     world.site.edit(ANNA, status=False)
     assert world.run(ANNA).operation is OperationName.DEACTIVATE
     assert world.target.accounts[made.scim_id]["active"] is False
+    assert not world.links.links[ANNA].may_be_active
 
 
 def test_whoever_was_rightly_without_an_account_costs_no_more_than_a_new_user(world):

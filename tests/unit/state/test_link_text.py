@@ -47,6 +47,16 @@ def test_a_link_is_read_as_it_was_written_now_or_before_there_were_layouts(link)
     assert text.read(old_text(link)) == link
 
 
+def test_that_an_account_may_be_active_all_the_same_is_remembered():
+    invited = LINK._replace(active=False, may_be_active=True)
+    text = LinkText(PATHS)
+
+    assert text.read(text.write(invited)) == text.read_without_content(text.write(invited))._replace(
+        digests=invited.digests
+    )
+    assert text.read(text.write(invited)) == invited
+
+
 def test_a_link_of_ten_attributes_stays_below_the_next_size_that_is_allocated():
     paths = [f"attribute{number}" for number in range(9)]
     key, desired = b"k" * 32, Desired(dict.fromkeys([*paths, "active"], "value"))
