@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from provisioning.errors import Conflict, Missing, Superseded, Unauthorized
-from provisioning.mapping import new_resource
-from provisioning.model import Changes, Desired
-from provisioning.paths import parse, value_at
-from scim.quirks import NO_PATCH, QuirksInMemory
+from provisioning.errors import Conflict, Missing, Unauthorized
+from provisioning.model import Changes
 from tests.support.opened_target import with_target
+from tests.support.people import DEPARTMENT, EMAIL, ZOE, Person, held, other
 from tests.support.scim_server import ScimServer, scim_server
 from tests.support.scimmy import ScimmyServer, scimmy_server
 
-DEPARTMENT = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department"
-EMAIL = 'emails[type eq "work"].value'
 SERVERS: dict[str, dict[str, Any]] = {
     "scim2-server": {},
     "no PATCH": {"patch": False},
@@ -37,47 +32,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[ScimServer | ScimmyServer
     else:
         with scim_server(**SERVERS[request.param]) as other:
             yield other
-
-
-@dataclass(frozen=True)
-class Person:
-    """What is wanted of an account, and with some of it changed."""
-
-    attributes: dict[str, Any]
-
-    @property
-    def desired(self) -> Desired:
-        return Desired(self.attributes)
-
-    @property
-    def resource(self) -> dict[str, Any]:
-        return new_resource(self.desired)
-
-    def with_(self, **changed: Any) -> Person:
-        return Person({**self.attributes, **changed})
-
-
-ZOE = Person(
-    {
-        "userName": "zoë o'neil",
-        "externalId": "5f0c-1",
-        "active": True,
-        "displayName": "Zoë “Z” O'Neil",
-        "name.givenName": "Zoë",
-        "name.familyName": "O'Neil",
-        EMAIL: "zoe@example.org",
-        DEPARTMENT: "Research & Development",
-    }
-)
-
-
-def other(number: int) -> Person:
-    return Person({"userName": f"user{number}", "externalId": f"other-{number}"})
-
-
-def held(server: Any, path: str) -> Any:
-    (account,) = [each for each in server.users() if each.get("externalId") == "5f0c-1"]
-    return value_at(account, parse(path))
 
 
 def test_a_created_account_holds_what_was_sent_and_is_found_by_each_attribute(server):
@@ -264,101 +218,3 @@ def test_the_right_token_and_address_pass_and_the_schemas_are_the_targets(server
     schemas = with_target(server.base_url, body)
     assert schemas.from_target
     assert {"userName", "name.familyName", "emails.value", DEPARTMENT} <= dict(schemas.attributes()).keys()
-
-
-# -- what one server has and another has not -----------------------------------------------------------------------
-
-
-def update_of(server: ScimServer, **known: Any) -> None:
-    async def body(target):
-        made = await target.create(ZOE.resource)
-        await target.update(made.scim_id, Changes(set={"displayName": "N"}), ZOE.desired, made.version)
-
-    with_target(server.base_url, body, **known)
-
-
-def test_a_minimal_patch_is_one_request():
-    with scim_server() as server:
-        update_of(server)
-        assert server.asked("PUT") == []
-        assert len(server.asked("PATCH")) == 1
-        assert len([path for path in server.asked("GET") if path.startswith("/Users")]) == 0
-
-
-def test_a_server_that_announces_no_patch_is_never_asked_to():
-    with scim_server(patch=False) as server:
-        update_of(server)
-        assert server.asked("PATCH") == []
-        assert len(server.asked("PUT")) == 1
-
-
-def test_what_is_known_of_a_target_is_not_found_out_again():
-    with scim_server() as server:
-        update_of(server, quirks=QuirksInMemory({NO_PATCH}))
-        assert server.asked("PATCH") == []
-
-
-@pytest.mark.parametrize("method", ["patch", "put"])
-def test_an_account_that_changed_meanwhile_is_not_overwritten(method):
-    with scim_server() as server:
-
-        async def body(target):
-            made = await target.create(ZOE.resource)
-            await target.update(made.scim_id, Changes(set={"displayName": "N"}), ZOE.desired, made.version)
-            if method == "patch":
-                with pytest.raises(Superseded):
-                    await target.update(
-                        made.scim_id, Changes(set={"displayName": "old"}), ZOE.desired, made.version
-                    )
-
-        with_target(server.base_url, body, update_method=method)
-        assert held(server, "displayName") == "N"
-        writes = [match for verb, _, _, match in server.requests if verb in {"PATCH", "PUT"}]
-        assert all(writes), "every write carries the version it was made from"
-
-
-def test_a_put_carries_the_version_it_was_made_from_though_none_was_remembered():
-    with scim_server() as server:
-
-        async def body(target):
-            made = await target.create(ZOE.resource)
-            await target.update(made.scim_id, Changes(set={"active": False}), None, None)
-
-        with_target(server.base_url, body, update_method="put")
-        assert [match for verb, _, _, match in server.requests if verb == "PUT"] == ['W/"1"']
-
-
-def test_no_version_is_sent_to_a_server_without_etags():
-    with scim_server(etag=False) as server:
-        update_of(server)
-        assert [match for verb, _, _, match in server.requests if verb == "PATCH"] == [None]
-
-
-def test_a_server_without_filters_is_searched_by_its_listing_and_asked_once_only():
-    quirks = QuirksInMemory()
-    with scim_server(filters=False) as server:
-
-        async def body(target):
-            made = await target.create(ZOE.resource)
-            return made.scim_id, [
-                each.scim_id for _ in range(2) for each in await target.find("externalId", "5f0c-1")
-            ]
-
-        made, found = with_target(server.base_url, body, quirks=quirks)
-        assert found == [made, made]
-        # And once more, to see that it was not the value.
-        assert len([query for _, _, query, _ in server.requests if "filter=" in query]) == 2
-
-
-def test_pages_are_walked_by_cursor_where_the_server_has_them():
-    with scim_server(cursor=True, max_results=3) as server:
-
-        async def body(target):
-            for number in range(7):
-                await target.create(other(number).resource)
-            return [len(page) async for page in target.listing()]
-
-        assert with_target(server.base_url, body) == [3, 3, 1]
-        asked = [query for verb, path, query, _ in server.requests if (verb, path) == ("GET", "/Users")]
-        assert len(asked) == 3
-        assert all("cursor=" in query and "startIndex" not in query for query in asked)

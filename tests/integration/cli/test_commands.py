@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import redis
 
-from cli.demo.site import DrupalSite
 from tests.support.scim_server import scim_server
 
 # Put in the place of a field.
@@ -197,101 +196,6 @@ def test_an_argument_that_is_no_text_is_told(run):
     assert (done.returncode, "is no text in UTF-8" in done.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("form", [[], ["--json"]], ids=["table", "json"])
-def test_whoever_reads_may_go_and_a_full_disk_is_told(run, folder, form):
-    run("users", *form)
-    environment = {**os.environ, "ACME_TOKEN": "token", "PYTHONPATH": str(Path(__file__).parents[3])}
-    here, there = os.pipe()
-    os.close(here)
-    for stream, told in (
-        (there, ""),
-        (os.open("/dev/full", os.O_WRONLY), "cannot be written: No space left"),
-    ):
-        command = [sys.executable, "-m", "cli.main", "users", *form]
-        done = subprocess.run(
-            command, cwd=folder, env=environment, stdout=stream, stderr=subprocess.PIPE, text=True, timeout=60
-        )
-        os.close(stream)
-        assert done.returncode == 1
-        assert (told in done.stderr) if told else (done.stderr == "")
-        assert "report" not in done.stderr
-        assert "Exception" not in done.stderr
-
-
-@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize(("command", "code"), [(["users"], 0), (["users", "--json"], 0), (["sync"], 2)])
-def test_what_goes_to_a_stream_that_is_closed_is_not_wanted(run, folder, closed, command, code):
-    run("users")
-    environment = {**os.environ, "ACME_TOKEN": "token", "PYTHONPATH": str(Path(__file__).parents[3])}
-    started = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "cli.main", *command]
-    done = subprocess.run(started, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, "report" in done.stderr, "Traceback" in done.stderr) == (code, False, False)
-
-
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_name_that_a_terminal_has_no_characters_for_is_written_out(run, folder, monkeypatch, encoding):
-    site = DrupalSite.open(f"sqlite:///{folder}/site.sqlite")
-    site.add_user("山田", "taro@example.test")
-    site.close()
-    monkeypatch.setenv("PYTHONIOENCODING", encoding)
-    assert "\\u5c71\\u7530" in run("users", "taro").stdout
-    (row,) = json.loads(run("users", "taro", "--json").stdout)
-    assert row["name"] == "山田"
-
-
-def test_links_of_another_target_are_not_followed(run, redis_url):
-    """Under its address the same ids may be other people's accounts: they would be blocked and renamed."""
-    there, elsewhere = "http://127.0.0.1:9/scim", "http://127.0.0.1:10/scim"
-    client = redis.Redis.from_url(redis_url, decode_responses=True)
-    assert run("status", target=there).returncode == 0
-    client.hset("scimpipe:{acme}:owners", "1", "somebody")
-    client.sadd("scimpipe:{acme}:quirks", "no_patch")
-    assert run("status", target=there + "/").returncode == 0, "the same address"
-    for command in (["status"], ["sync"], ["provision", "anna"], ["check"], ["worker"], ["changes"]):
-        done = run(*command, target=elsewhere)
-        assert done.returncode == (3 if command == ["check"] else 2)
-        assert f'moved_from = "{there}"' in done.stderr + done.stdout
-    assert client.smembers("scimpipe:{acme}:quirks") == {"no_patch"}
-    moved = f'{elsewhere}"\nmoved_from = "{there}'
-    assert run("status", target=moved).returncode == 0
-    assert (client.hlen("scimpipe:{acme}:owners"), client.exists("scimpipe:{acme}:quirks")) == (1, 0)
-    assert run("status", target=elsewhere).returncode == 0
-
-
-def test_an_address_may_be_corrected_while_nobody_is_linked(run, redis_url):
-    client = redis.Redis.from_url(redis_url, decode_responses=True)
-    run("status", target="http://127.0.0.1:9/scim")
-    client.hset("scimpipe:{acme}:links", "somebody", "has no account there")
-    assert run("status", target="http://127.0.0.1:10/scim").returncode == 0
-    assert not client.exists("scimpipe:{acme}:links"), "found by asking another target"
-
-
-def enqueue(folder, *users):
-    return subprocess.run(
-        [sys.executable, "-m", "producers.manual", "acme", *users],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_the_script_that_enqueues(run, folder, redis_url):
-    uuid = json.loads(run("users", "anna", "--json").stdout)[0]["user"]
-    done = enqueue(folder, uuid)
-    assert (done.returncode, done.stdout.strip()) == (0, uuid)
-    assert json.loads(run("status", "--json").stdout)["targets"]["acme"]["pending"] == 1
-
-
-def test_a_uuid_in_capitals_is_the_same_user(run, folder, redis_url):
-    """With a link of its own one person would be two, and the one who leaves would keep the account."""
-    uuid = json.loads(run("users", "anna", "--json").stdout)[0]["user"]
-    assert enqueue(folder, uuid.upper()).stdout.strip() == uuid
-    (row,) = json.loads(run("provision", uuid.upper(), "--no-wait", "--json").stdout)
-    assert row["user"] == uuid
-    assert json.loads(run("status", "--json").stdout)["targets"]["acme"]["pending"] == 1
-
-
 def test_a_secret_that_is_no_text_is_told(run, folder):
     (folder / "token").write_bytes(b"\xff\xfe\x00")
     run("status")
@@ -306,14 +210,6 @@ def test_a_secret_that_is_no_text_is_told(run, folder):
     )
     assert done.returncode == 3
     assert "token is not UTF-8 text" in done.stdout + done.stderr
-
-
-def test_a_name_is_not_enqueued_as_if_it_were_a_uuid(run, folder, redis_url):
-    uuid = json.loads(run("users", "anna", "--json").stdout)[0]["user"]
-    done = enqueue(folder, uuid, "anna")
-    assert done.returncode == 2
-    assert "'anna' is not a uuid; `scimpipe provision` takes names" in done.stderr
-    assert json.loads(run("status", "--json").stdout)["targets"]["acme"]["pending"] == 0
 
 
 def test_init_writes_a_file_that_check_can_read_and_never_over_another(tmp_path):
