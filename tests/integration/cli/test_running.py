@@ -71,8 +71,12 @@ def child(process: subprocess.Popen[bytes]) -> int:
 
 def test_it_ends_with_the_code_of_a_process_that_ends(tmp_path, redis_url):
     with command(tmp_path, redis_url) as process:
-        os.kill(child(process), signal.SIGKILL)
+        master = child(process)
+        everybody = family(process.pid)
+        os.kill(master, signal.SIGKILL)
         assert process.wait(30) != 0
+        # What announces itself a moment longer is no worker of the next test's.
+        within_half_a_minute(lambda: not any(Path(f"/proc/{each}").exists() for each in everybody))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
