@@ -218,7 +218,7 @@ class GuardSettings(Frozen):
         ge=0,
         le=100,
         description="The same as a share of the active accounts: linked ones that are not deactivated, among them those that the "
-        "last hour's removals took. The smaller of the two holds. Rounded up, so that a small site can lose one user.",
+        "last hour's removals took. The smaller of the two holds. Rounded up, so that a small site can lose one user; 100: no share is too large.",
     )
 
 

@@ -16,6 +16,8 @@ from state.client import Redis
 from state.keys import key
 
 HOUR_MS = 3_600_000
+EVERYBODY_PERCENT = 100
+NO_LIMIT = 2**31
 
 # KEYS: what is counted. ARGV: member, limit, window_ms. The same removal tried again is not counted again.
 _TAKE = """
@@ -71,9 +73,12 @@ class RemovalGuard:
 
     async def share(self) -> tuple[int, str]:
         """Users who may lose an attribute, and how that comes about: max_removal_percent, rounded up."""
+        percent = self._settings.max_removal_percent
+        if percent == EVERYBODY_PERCENT:
+            # Also where they come and go: within an hour more may leave than are ever there at a time.
+            return NO_LIMIT, "any number (100 %)"
         keys = [key(self._target, name) for name in ("removals", "removable")]
         active = int(await self._of_how_many(keys, [await self._active_accounts.count(), HOUR_MS]))
-        percent = self._settings.max_removal_percent
         limit = math.ceil(max(active, 1) * percent / 100)
         return limit, f"{limit} ({percent:g} % of {active} active accounts)"
 
