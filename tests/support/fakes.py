@@ -103,7 +103,7 @@ class FakeTarget:
 
     before, after: called around each write with its name; an error returned is raised before or after the
     server has acted. requests: the names of all calls, in order. blind: attributes its search does not see. unique:
-    attributes its schema says it keeps unique. mute: those by which its search never shows anybody. refuses: what it answers to an update of an attribute.
+    attributes its schema says it keeps unique. refuses: what it answers to an update of an attribute.
     """
 
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -113,16 +113,13 @@ class FakeTarget:
     requests: list[str] = field(default_factory=list)
     blind: frozenset[str] = frozenset()
     unique: frozenset[str] = frozenset()
-    mute: frozenset[str] = frozenset()
     drops: frozenset[str] = frozenset()
     refuses: dict[str, ProvisioningError] = field(default_factory=dict)
     _ids: Any = field(default_factory=lambda: itertools.count(1))
 
     async def find(self, attribute: str, value: str, *, certain: bool = False) -> Sequence[RemoteUser]:
         await self._call("find")
-        if attribute in self.mute and certain:
-            return await self.find_in_listing(attribute, value)
-        return [] if attribute in self.blind | self.mute else self._matching(attribute, value)
+        return [] if attribute in self.blind else self._matching(attribute, value)
 
     async def find_in_listing(self, attribute: str, value: str) -> Sequence[RemoteUser]:
         await self._call("list")

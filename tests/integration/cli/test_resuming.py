@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-from typer.testing import CliRunner
-
-from cli.demo.site import DrupalSite
-from cli.main import app
 from config.settings import Trigger
 from state.ledger import Ledger
 from tests.support.valkey import with_redis
 
-CONFIG = """
-[redis]
-url = "{redis}"
-[drupal]
-url = "sqlite:///site.sqlite"
-[targets.acme]
-base_url = "http://127.0.0.1:9"
-token = {{ env = "ACME_TOKEN" }}
-[targets.acme.mapping]
-userName = "name"
-[targets.acme.automatic]
-operations = ["deactivate"]
-"""
 
-
-def test_the_wait_that_the_target_has_asked_for_ends_for_each_user_who_was_told_of_it(tmp_path, redis_url):
+def test_the_wait_that_the_target_has_asked_for_ends_for_each_user_who_was_told_of_it(run, redis_url):
     """Each has it noted as well: they, and whoever is blocked meanwhile, would wait for an hour at a target that is open."""
-    DrupalSite.create(f"sqlite:///{tmp_path}/site.sqlite").close()
-    config = tmp_path / "scimpipe.toml"
-    config.write_text(CONFIG.format(redis=redis_url), encoding="utf-8")
-
-    def resume() -> int:
-        return CliRunner().invoke(app, ["resume", "acme", "--config", str(config)]).exit_code
 
     async def asked_to_wait(client):
         ledger = Ledger(client, "acme")
@@ -46,5 +22,5 @@ def test_the_wait_that_the_target_has_asked_for_ends_for_each_user_who_was_told_
         return await Ledger(client, "acme").claim(["u"], "w", 30)
 
     with_redis(redis_url, asked_to_wait)
-    assert resume() == 0
+    assert run("resume", "acme").returncode == 0
     assert [job.user for job in with_redis(redis_url, claimed)] == ["u"]
