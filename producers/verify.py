@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from config.settings import LeaverPolicy, OperationName, TargetSettings, Trigger
 from provisioning.diff import changes_from
+from provisioning.errors import Missing, ProvisioningError
 from provisioning.expressions import EvaluationError
 from provisioning.mapping import CompiledTarget
 from provisioning.model import Link, Presence, RemoteUser, SourceUser
@@ -25,8 +26,8 @@ READ = 500
 @dataclass(frozen=True, slots=True)
 class Verified:
     """accounts: how many the target has. drifted: users whose account is not as it was left. missing: users whose
-    account is gone. unlinked: users with an account they are not linked to. orphans: accounts with an externalId that no Drupal user has; held: those of them put before a
-    person now.
+    account is gone. unlinked: users with an account they are not linked to. orphans: accounts with an externalId that no Drupal
+    user has, and none of whom we know; held: those of them put before a person now.
     """
 
     accounts: int
@@ -72,7 +73,9 @@ class Verification:
             # Not that we have deactivated it: whether it is active shows when it is read, and only then is it another removal.
             doubtful = link.digests.keys() - {"active"} or link.digests
             await self.state.links.put(user, link.doubting(doubtful))
-        orphans = await self._orphans(strangers)
+        orphans = await self._orphans(
+            {user: account for user, account in strangers.items() if user not in by_user}
+        )
         held = await self._hold(orphans)
         unlinked = await self._forget([each for each in strangers if each not in orphans], by_user)
         return Verified(len(accounts), tuple(drifted), tuple(missing), unlinked, len(orphans), held)
@@ -120,7 +123,8 @@ class Verification:
         return bool(changes_from(account.resource, source.desired, mapped, link.digests))
 
     async def _orphans(self, strangers: Mapping[str, RemoteUser]) -> Mapping[str, RemoteUser]:
-        # Only where the externalId is the uuid can Drupal be asked whose it is.
+        # Only where the externalId is the uuid can Drupal be asked whose it is. strangers: without those who have a link, as of a
+        # create whose answer was lost: they are leavers like others.
         if not self.compiled.external_id_is_uuid:
             return {}
         orphans: dict[str, RemoteUser] = {}
@@ -140,6 +144,8 @@ class Verification:
         for external_id, account in orphans.items():
             if operation is OperationName.DEACTIVATE and not account.active:
                 continue
+            if not await self._still_there(account):
+                continue
             entry = {
                 "target": self.state.target,
                 "operation": operation.value,
@@ -149,3 +155,14 @@ class Verification:
             }
             held += await self.state.ledger.hold(external_id, entry, Trigger.MANUAL)
         return held
+
+    async def _still_there(self, account: RemoteUser) -> bool:
+        """A long listing is old when it ends: its user may have left meanwhile, and the account been removed."""
+        try:
+            await self.target.get(account.scim_id)
+        except Missing:
+            return False
+        except ProvisioningError:
+            # As far as is known; a person looks at it, and so does the worker.
+            pass
+        return True

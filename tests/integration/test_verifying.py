@@ -6,6 +6,7 @@ import pytest
 
 from config.settings import Trigger
 from producers.verify import Verification, Verified
+from provisioning.errors import AmbiguousWrite
 from tests.support import scanning
 from tests.support.batches import USERS, World
 from tests.support.fakes import FakeTarget
@@ -14,6 +15,7 @@ from tests.support.valkey import with_redis
 
 LEAVER = USERS[0]
 SCANNED = scanning.USERS[3]
+STRANGER = "0f000000-0000-4000-8000-000000000000"
 REMOVALS = "scimpipe:{acme}:removals"
 
 
@@ -59,6 +61,45 @@ def test_a_leaver_whom_the_listing_leaves_out_is_removed_once_more_only_if_activ
         assert await world.client.exists(REMOVALS) == active_again
         assert world.target.accounts[scim_id]["active"] is False
         assert await work(world) == []
+
+    world(body)
+
+
+def test_a_leaver_whose_create_had_no_answer_is_no_orphan(world):
+    """The link tells that the account is ours: nobody has to be asked."""
+
+    async def body(world):
+        lost = iter([AmbiguousWrite("no answer")])
+        world.target.after = lambda verb: next(lost, None)
+        await work(world)
+        assert len(world.target.accounts) == len(USERS)
+        world.site.delete(LEAVER)
+        assert (await verify(world)).orphans == 0
+        # Without the wait for what may still be carried out.
+        await world.client.delete("scimpipe:{acme}:jobs", "scimpipe:{acme}:urgent")
+        await work(world)
+        left = [account for account in world.target.accounts.values() if not account.get("active", True)]
+        assert [account["externalId"] for account in left] == [LEAVER]
+
+    world(body)
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_an_orphan_is_held_if_it_is_there_once_the_listing_has_ended(world, removed):
+    async def body(world):
+        scim_id = (await world.target.create({"userName": "former", "externalId": STRANGER})).scim_id
+        listing = world.target.listing
+
+        async def then_it_goes():
+            async for page in listing():
+                yield page
+            if removed:
+                del world.target.accounts[scim_id]
+
+        world.target.listing = then_it_goes
+        found = await verify(world)
+        assert found.held == (0 if removed else 1)
+        assert [entry.user for entry in await world.state.ledger.held()] == ([] if removed else [STRANGER])
 
     world(body)
 
