@@ -32,7 +32,7 @@ tests/scimmy/node_modules: tests/scimmy/package-lock.json
 
 test: install lint
 	@$(MAKE) --no-print-directory tests/scimmy/node_modules
-	$(BIN)/pytest -n auto --dist loadscope
+	$(BIN)/pytest -n auto --dist loadscope --no-loadscope-reorder
 
 # The whole fault suite (docs/reliability.md): under 15 minutes on 2 cores. A short form is part of `make test`.
 faults: install

@@ -18,6 +18,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[VARIABLE] = str(Path(tempfile.mkdtemp()) / "faults.jsonl")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Half of the time tests wait: for processes that start, for what was put off."""
+    return max(1, (os.cpu_count() or 1) * 3 // 2)
+
+
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with valkey(tmp_path_factory.mktemp("valkey")) as url:
