@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from config.settings import SWITCHABLE, OperationName
 from provisioning import operations as op
 from provisioning.diff import not_kept
-from provisioning.errors import AmbiguousWrite, Conflict, Permanent, ProvisioningError, Transient
+from provisioning.errors import AmbiguousWrite, Conflict, Missing, Permanent, ProvisioningError, Transient
 from provisioning.linking import Linking, taken
 from provisioning.mapping import new_resource
 from provisioning.model import (
@@ -198,10 +198,24 @@ class Applying:
             await self.ports.target.delete(operation.scim_id)
             await self.linking.remember_absence()
             return self.reporter.report(name, OutcomeName.DONE, scim_id=operation.scim_id)
+        await self._deactivate_others(operation)
         if operation.adopted is not None:
             await self._claim(operation.adopted)
         changes = await self._deactivate(operation)
-        return self.reporter.report(name, OutcomeName.DONE, scim_id=operation.scim_id, changes=changes.names)
+        detail = f"so were {len(operation.others)} others of the same user" if operation.others else ""
+        return self.reporter.report(
+            name, OutcomeName.DONE, detail=detail, scim_id=operation.scim_id, changes=changes.names
+        )
+
+    async def _deactivate_others(self, operation: op.Deactivate) -> None:
+        """Before the link says that the user's account is deactivated."""
+        for other in operation.others:
+            self._still_ours()
+            with suppress(Missing):
+                answer = await self.ports.target.update(
+                    other.scim_id, Changes({"active": False}), self.source.desired, other.version
+                )
+                _refuse_active(answer)
 
     async def _deactivate(self, operation: op.Deactivate) -> Changes:
         """What was sent. A name that is refused, or that the target does not answer to, keeps nobody's account active: it is sent
@@ -225,11 +239,7 @@ class Applying:
         self, operation: op.Deactivate, changes: Changes, *, unfinished: bool = False
     ) -> None:
         answer = await self._request(operation, changes)
-        # Not where the answer leaves it out: that proves nothing.
-        if answer is not None and answer.resource.get("active") is not None and answer.active:
-            raise Transient(
-                'the target answered, but still shows the account active; does update_method = "put" help?'
-            )
+        _refuse_active(answer)
         version = answer.version if answer else None
         await self.linking.remember_left(operation.scim_id, version, changes.set, unfinished=unfinished)
 
@@ -271,3 +281,11 @@ class Applying:
     def _still_ours(self) -> None:
         if not self.lease.valid():
             raise LeaseLostError
+
+
+def _refuse_active(answer: RemoteUser | None) -> None:
+    """Not where the answer leaves it out: that proves nothing."""
+    if answer is not None and answer.resource.get("active") is not None and answer.active:
+        raise Transient(
+            'the target answered, but still shows the account active; does update_method = "put" help?'
+        )

@@ -32,12 +32,15 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Deactivate:
-    """Set active to false. names: matching attributes that have changed as well, sent along if they can be."""
+    """Set active to false. names: matching attributes that have changed as well, sent along if they can be. others: accounts of
+    the same user, which are not to stay active either.
+    """
 
     scim_id: str
     version: str | None
     adopted: RemoteUser | None = None
     names: Changes = field(default_factory=Changes)
+    others: tuple[RemoteUser, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,13 +203,29 @@ def _unqualified(
             return refusal
         return Nothing("no account, and none is due", unsure=unsure)
     if len(ours) > 1:
-        return Refuse(f"{len(ours)} accounts on the target carry this user's externalId; remove all but one")
+        return _leave_several(source, ours, policy)
     if not policy.external_id_is_uuid and not _has_name_of(source, ours[0]):
         return Refuse(
             f"account {ours[0].scim_id} has this user's externalId but another userName; if it is this user's, rename it there, "
             "else give one of the two users another externalId"
         )
     return _leave(source, link, ours[0], policy)
+
+
+def _leave_several(source: Source, accounts: Sequence[RemoteUser], policy: Policy) -> Decision:
+    """Of a leaver with several accounts, all of which carry the uuid, none stays active. Which one is to be deleted, or kept, a
+    person has to say.
+    """
+    deactivates = leaver_policy(policy.leavers, source.presence) is LeaverPolicy.DEACTIVATE
+    if not deactivates or not policy.external_id_is_uuid:
+        return Refuse(
+            f"{len(accounts)} accounts on the target carry this user's externalId; remove all but one"
+        )
+    active = [account for account in accounts if account.active]
+    if not active:
+        return Nothing(f"none of the {len(accounts)} accounts of this user is active")
+    first, *others = active
+    return Deactivate(first.scim_id, first.version, adopted=first, others=tuple(others))
 
 
 def _perhaps_theirs(source: Source, accounts: Sequence[RemoteUser], policy: Policy) -> Refuse | None:

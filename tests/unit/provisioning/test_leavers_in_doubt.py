@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -65,3 +67,26 @@ def test_nobody_is_asked_about_an_account_that_may_stay(changes):
         assert world.run(BERT).operation is OperationName.LINK
     assert world.run(ANNA, attempt=3).outcome is OutcomeName.UNCHANGED
     assert active(world) == [True]
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_no_account_of_a_leaver_who_has_two_stays_active(lost):
+    """lost: the update of which nobody hears."""
+    world = left_in_doubt()
+    asyncio.run(world.target.create({"userName": "anna2", "externalId": ANNA, "active": True}))
+    updates = itertools.count()
+    world.target.after = lambda verb: lost_answer() if verb == "update" and next(updates) == lost else None
+    first = world.run(ANNA, attempt=2)
+    assert first.outcome is (OutcomeName.DONE if lost == 2 else OutcomeName.PENDING)
+    if lost != 2:
+        assert world.run(ANNA, attempt=3).outcome in {OutcomeName.DONE, OutcomeName.UNCHANGED}
+    assert active(world) == [False, False]
+    assert world.run(ANNA, attempt=4).outcome is OutcomeName.UNCHANGED
+
+
+def test_of_two_accounts_none_is_touched_while_the_removal_is_held():
+    world = left_in_doubt()
+    asyncio.run(world.target.create({"userName": "anna2", "externalId": ANNA, "active": True}))
+    world.guard.budget = 0
+    assert world.run(ANNA, attempt=2).outcome is OutcomeName.HELD
+    assert active(world) == [True, True]

@@ -225,9 +225,21 @@ def test_an_account_of_another_user_or_without_this_ones_external_id_is_never_re
     assert isinstance(decision, op.Nothing)
 
 
-def test_two_accounts_with_a_leavers_external_id_are_refused():
-    decision = plan(source(Presence.GONE), None, [OURS, candidate(scim_id="id-2")], policy())
+@pytest.mark.parametrize("leaver", [LeaverPolicy.DELETE, LeaverPolicy.KEEP])
+def test_which_of_two_accounts_of_a_leaver_is_deleted_or_kept_a_person_says(leaver):
+    decision = plan(source(Presence.GONE), None, [OURS, candidate(scim_id="id-2")], policy(leaver=leaver))
     assert isinstance(decision, op.Refuse)
+
+
+def test_of_two_accounts_of_a_leaver_none_stays_active():
+    former = candidate(scim_id="id-3", active=False)
+    decision = plan(source(Presence.GONE), None, [former, OURS, candidate(scim_id="id-2")], policy())
+    assert isinstance(decision, op.Deactivate)
+    assert [decision.scim_id, *(each.scim_id for each in decision.others)] == ["id-1", "id-2"]
+    assert isinstance(plan(source(Presence.GONE), None, [former, former], policy()), op.Nothing)
+    assert isinstance(
+        plan(source(Presence.BLOCKED), None, [OURS, candidate(scim_id="id-2")], policy(uuid=False)), op.Refuse
+    ), "two users may have the same one"
 
 
 def test_of_a_user_who_is_gone_nothing_is_looked_for_unless_the_external_id_is_the_uuid():
