@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -36,6 +36,10 @@ class Exchange:
     status: int | None = None
     removal: str | None = None
     operation: bool = False
+
+    @property
+    def search(self) -> bool:
+        return self.method == "GET" and self.path == "/Users"
 
 
 @dataclass(frozen=True)
@@ -144,18 +148,28 @@ class Record:
         return {each.status for each in self.exchanges if each.user == user and each.status}
 
     def overlaps(self) -> list[tuple[Exchange, Exchange]]:
-        """Pairs of requests about one user that were under way at the same moment."""
-        last: dict[str, Exchange] = {}
-        found = []
-        for each in sorted(self.exchanges, key=lambda exchange: exchange.began):
-            if each.user is None:
-                continue
-            before = last.get(each.user)
-            if before is not None and (before.ended or time.time()) > each.began:
-                found.append((before, each))
-            if before is None or (before.ended or time.time()) < (each.ended or time.time()):
-                last[each.user] = each
-        return found
+        """Pairs of requests about one user that were under way at the same moment. Of searches those beside a create only: for
+        somebody who is listed anybody asks, to see whether the search shows who is there (scim.shown).
+        """
+        searches = [each for each in self.exchanges if each.search]
+        others = [each for each in self.exchanges if not each.search]
+        creates = [each for each in others if each.method == "POST"]
+        beside = _overlaps([*searches, *creates])
+        return _overlaps(others) + [pair for pair in beside if not (pair[0].search and pair[1].search)]
+
+
+def _overlaps(exchanges: Sequence[Exchange]) -> list[tuple[Exchange, Exchange]]:
+    last: dict[str, Exchange] = {}
+    found = []
+    for each in sorted(exchanges, key=lambda exchange: exchange.began):
+        if each.user is None:
+            continue
+        before = last.get(each.user)
+        if before is not None and (before.ended or time.time()) > each.began:
+            found.append((before, each))
+        if before is None or (before.ended or time.time()) < (each.ended or time.time()):
+            last[each.user] = each
+    return found
 
 
 def removal_of(method: str, body: Any) -> str | None:
