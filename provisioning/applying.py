@@ -131,6 +131,9 @@ class Applying:
         stays; this one's is nobody's yet, unless the target gave us the id of an account that another user has.
         """
         owner = await self.ports.links.owner(account.scim_id)
+        if owner == self.linking.user:
+            # Whoever has the user now has found the account, and may have changed it since.
+            raise LeaseLostError
         if owner is not None:
             # Most likely theirs is gone, and its id was given again: nothing more is sent to it unseen.
             await self.linking.doubt_other(owner)

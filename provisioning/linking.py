@@ -13,15 +13,16 @@ _NO_ACCOUNT = Link(scim_id="", version=None, fingerprint="", digests={}, active=
 
 
 class Linking:
-    """What is known of one user's account, and writing it down. key: the digest key.
+    """What is known of one user's account, and writing it down. key: the digest key. holder: of the lease on the user.
 
-    Nothing here overwrites a link to an account that this worker does not know of: a Redis that was emptied, or a lease
-    that ran out, may have given the same user to another worker. Everything raises Transient then, and Permanent when the
-    account is another user's.
+    Nothing here overwrites a link to an account that this worker does not know of, or not any more: a Redis that was emptied, or
+    a lease that ran out, may have given the same user to another worker. Everything raises Transient then, and Permanent when
+    the account is another user's.
     """
 
-    def __init__(self, links: Links, source: Source, key: bytes, link: Link | None) -> None:
+    def __init__(self, links: Links, source: Source, key: bytes, link: Link | None, holder: str) -> None:
         self.link = link
+        self._holder = holder
         self._links = links
         self._source = source
         self._key = key
@@ -83,7 +84,7 @@ class Linking:
         link = Link(
             account.scim_id, account.version, self._source.fingerprint, self._digests(), account.active
         )
-        return await self._links.put(self.user, told_apart(link, self._key))
+        return await self._links.put(self.user, told_apart(link, self._key), holder=self._holder)
 
     async def remember_absence(self) -> None:
         """Of a user who is there but rightly without an account, so that a full sync need not look again."""
@@ -94,7 +95,7 @@ class Linking:
 
     async def forget(self) -> None:
         """The account is not there any more, or nobody's business."""
-        if not await self._links.drop(self.user, self._known_id):
+        if not await self._links.drop(self.user, self._known_id, holder=self._holder):
             raise _moved()
         self.link = None
 
@@ -104,7 +105,7 @@ class Linking:
 
     async def _put(self, link: Link) -> None:
         told = told_apart(link, self._key)
-        if not await self._links.put(self.user, told, instead_of=self._known_id):
+        if not await self._links.put(self.user, told, instead_of=self._known_id, holder=self._holder):
             raise await self._refused(link)
 
     async def _refused(self, link: Link) -> ProvisioningError:
@@ -121,7 +122,7 @@ class Linking:
 
 
 def _moved() -> Transient:
-    return Transient("another worker has linked this user to another account meanwhile")
+    return Transient("another worker has taken over this user meanwhile")
 
 
 def taken(scim_id: str) -> Permanent:

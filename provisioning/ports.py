@@ -121,13 +121,14 @@ class Links(Protocol):
 
     async def get_many(self, users: Sequence[str]) -> Mapping[str, Link]: ...
 
-    async def put(self, user: str, link: Link, *, instead_of: str = "") -> bool:
+    async def put(self, user: str, link: Link, *, instead_of: str = "", holder: str = "") -> bool:
         """Writes a link and claims its scim_id for this user. False, and nothing written, when another user has it, or
-        this user is linked to any account but link.scim_id and instead_of: another worker was here meanwhile.
+        this user is linked to any account but link.scim_id and instead_of: another worker was here meanwhile. holder: of
+        the lease; one who has lost it writes over no link to an account.
         """
 
-    async def drop(self, user: str, scim_id: str) -> bool:
-        """False, and nothing dropped, when the user is linked to any account but scim_id."""
+    async def drop(self, user: str, scim_id: str, *, holder: str = "") -> bool:
+        """False, and nothing dropped, when the user is linked to any account but scim_id, or the holder has lost the lease."""
 
     async def owner(self, scim_id: str) -> str | None:
         """The uuid of the user linked to an account."""
@@ -157,7 +158,10 @@ class Guard(Protocol):
 
 
 class Lease(Protocol):
-    """The right of one worker to work on one user, for a while."""
+    """The right of one worker to work on one user, for a while. holder: by which Redis knows whoever has it."""
+
+    @property
+    def holder(self) -> str: ...
 
     def valid(self) -> bool:
         """False as soon as another worker might have been given the user. Asked before every write; no I/O."""

@@ -103,7 +103,7 @@ class _Attempt:
         self.job = job
         self.found: Sequence[Candidate] | None = None
         self.source: Source = reconciler.compiled.source(job.user, user, reconciler.key)
-        self.linking = Linking(self.ports.links, self.source, reconciler.key, link)
+        self.linking = Linking(self.ports.links, self.source, reconciler.key, link, lease.holder)
         untried = link is None or link.rightly_absent
         self.finder = Finder(self.ports, reconciler.compiled, self.source, untried=untried)
         self.applying = Applying(self.ports, self.reporter, job, self.source, self.linking, lease)

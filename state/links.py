@@ -26,7 +26,13 @@ from state.together import Together
 AT_ONCE = 1_000
 
 COMMON = """
-local links, owners, linked = KEYS[1], KEYS[2], KEYS[3]
+local links, owners, linked, leased = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local function lost(user, holder)
+  -- whoever comes back after its lease has ended, from a pause or with an answer that took long, must not write what it knew then
+  if holder == '' then return false end
+  local lease = redis.call('HGET', leased, user)
+  return not lease or cjson.decode(lease).o ~= holder
+end
 local function fingerprint(link) return string.match(link, '^[^\t]*\t[^\t]*\t([^\t]*)') end
 local function note(before, after)
   -- a link changes from one text to another, false for none: keeps the number of settled ones, of those that left, and of
@@ -45,12 +51,12 @@ local function note(before, after)
 end
 """
 # ARGV: name and paths of the links' layout, and JSON: a list for each link of user, scim id or '', link, the scim id it takes
-# the place of or ''. Refuses an account that is another user's, and to overwrite a link to any other account; gives up the user's former
-# account. Gives 1 or 0 for each.
+# the place of or '', the holder of the lease or ''. Refuses an account that is another user's, and to overwrite a link to any other
+# account, or to an account whose user another worker has; gives up the user's former account. Gives 1 or 0 for each.
 _PUT = (
     COMMON
     + """
-local function put(user, scim_id, link, instead_of)
+local function put(user, scim_id, link, instead_of, holder)
   if scim_id ~= '' then
     local owner = redis.call('HGET', owners, scim_id)
     if owner and owner ~= user then return 0 end
@@ -58,9 +64,10 @@ local function put(user, scim_id, link, instead_of)
   local before = redis.call('HGET', links, user)
   if before then
     local old = string.match(before, '^[^\t]*')
-    if old ~= '' and old ~= scim_id then
-      if old ~= instead_of then return 0 end
-      if redis.call('HGET', owners, old) == user then redis.call('HDEL', owners, old) end
+    if old ~= '' then
+      if old ~= scim_id and old ~= instead_of then return 0 end
+      if lost(user, holder) then return 0 end
+      if old ~= scim_id and redis.call('HGET', owners, old) == user then redis.call('HDEL', owners, old) end
     end
   end
   note(before, link)
@@ -76,12 +83,14 @@ for _, each in ipairs(cjson.decode(ARGV[3])) do table.insert(out, put(unpack(eac
 return out
 """
 )
-# ARGV: user, scim id or ''. Refuses to drop a link to any other account.
+# ARGV: user, scim id or '', the holder of the lease or ''. Refuses to drop a link to any other account, or of a user whom another
+# worker has.
 _DROP = (
     COMMON
     + """
 local before = redis.call('HGET', links, ARGV[1])
 if before then
+  if lost(ARGV[1], ARGV[3]) then return 0 end
   local old = string.match(before, '^[^\t]*')
   if old ~= '' and old ~= ARGV[2] then return 0 end
   if redis.call('HGET', owners, old) == ARGV[1] then redis.call('HDEL', owners, old) end
@@ -135,8 +144,8 @@ class LinkStore:
 
     def __init__(self, redis: Redis, target: str, paths: Iterable[str]) -> None:
         self._redis = redis
-        self._links, self._owners, self._linked = self._keys = tuple(
-            key(target, name) for name in ("links", "owners", "linked")
+        self._links, self._owners, self._linked, _ = self._keys = tuple(
+            key(target, name) for name in ("links", "owners", "linked", "leased")
         )
         self._put = redis.register_script(_PUT)
         self._puts: Together[tuple[str, ...], int] = Together(self._put_all)
@@ -154,20 +163,27 @@ class LinkStore:
             {user: text for user, text in zip(users, found, strict=True) if text is not None}
         )
 
-    async def put(self, user: str, link: Link, *, instead_of: str = "") -> bool:
-        return bool(await self._puts.ask((user, link.scim_id, self._text.write(link), instead_of)))
+    async def put(self, user: str, link: Link, *, instead_of: str = "", holder: str = "") -> bool:
+        return bool(await self._puts.ask((user, link.scim_id, self._text.write(link), instead_of, holder)))
 
     async def _put_all(self, puts: Sequence[tuple[str, ...]]) -> Sequence[int]:
         # One argument: redis-py looks at each several times over.
         arguments = [self._text.layout, self._text.layout_paths, encoded(puts)]
         return list(await self._put(keys=self._keys, args=arguments))
 
-    async def drop(self, user: str, scim_id: str) -> bool:
-        return bool(await self._drop(keys=self._keys, args=[user, scim_id]))
+    async def drop(self, user: str, scim_id: str, *, holder: str = "") -> bool:
+        return bool(await self._drop(keys=self._keys, args=[user, scim_id, holder]))
 
     async def owner(self, scim_id: str) -> str | None:
         owner: str | None = await self._redis.hget(self._owners, scim_id)
         return owner
+
+    async def owners(self, scim_ids: Sequence[str]) -> Mapping[str, str]:
+        """The user of each account, of those that are linked."""
+        if not scim_ids:
+            return {}
+        found = await self._redis.hmget(self._owners, list(scim_ids))
+        return {each: user for each, user in zip(scim_ids, found, strict=True) if user is not None}
 
     async def count(self) -> int:
         """Users with an account."""

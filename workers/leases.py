@@ -24,13 +24,18 @@ class Renewer(Protocol):
 
 
 class HeldLeases:
-    """The leases of one batch in one worker. Deadlines are on this machine's monotonic clock. asked_at: when Redis was asked for
-    them, from when on it counts.
+    """The leases of one batch in one worker, its holder. Deadlines are on this machine's monotonic clock. asked_at: when Redis was
+    asked for them, from when on it counts.
     """
 
     def __init__(
-        self, users: Sequence[str], asked_at: float, clock: Callable[[], float] = time.monotonic
+        self,
+        users: Sequence[str],
+        holder: str,
+        asked_at: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.holder = holder
         self._clock = clock
         self._deadlines = dict.fromkeys(users, asked_at + LEASE_SECONDS - MARGIN_SECONDS)
 
@@ -58,6 +63,7 @@ class UserLease:
     """provisioning.ports.Lease for one user of a batch."""
 
     def __init__(self, leases: HeldLeases, user: str) -> None:
+        self.holder = leases.holder
         self._leases = leases
         self._user = user
 
@@ -73,7 +79,7 @@ async def keep(
 
     A renewal that fails is tried again at the next turn; the deadline is what protects the user meanwhile.
     """
-    leases = HeldLeases(users, asked_at)
+    leases = HeldLeases(users, owner, asked_at)
     task = asyncio.create_task(_renew(ledger, owner, leases))
     try:
         yield leases

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from config.settings import Trigger
+from provisioning.errors import AmbiguousWrite
 from scim.transport import SENT
 from state import ledger
 from state.ledger import INTERACTIVE
@@ -101,6 +102,39 @@ def test_a_message_that_has_lost_a_user_takes_nothing_from_the_next_one_in_the_s
         await second
         assert await world.state.ledger.states(USERS[:1]) == {}
         assert len(world.target.accounts) == 1
+
+    world(body)
+
+
+def test_an_answer_that_comes_after_the_lease_has_gone_undoes_nothing_that_was_learned_since(world):
+    """A machine that was cut off comes back, with the answer to a create. Meanwhile another worker has found the account, and has
+    had no answer to an update: were it forgotten that this one is in doubt, the account would stay as it is.
+    """
+
+    async def body(world):
+        made, answered = asyncio.Event(), asyncio.Event()
+        create = world.target.create
+
+        async def create_with_a_late_answer(resource):
+            account = await create(resource)
+            made.set()
+            await answered.wait()
+            return account
+
+        world.target.create = create_with_a_late_answer
+        await world.state.submit(USERS[:1], Trigger.MANUAL)
+        cut_off = asyncio.create_task(world.batch.run(USERS[:1], INTERACTIVE))
+        await made.wait()
+        await world.client.zadd("scimpipe:{acme}:leases", {USERS[0]: 1})
+        await world.state.ledger.sweep(INTERACTIVE)
+        await world.another_batch().run(USERS[:1], INTERACTIVE)
+        world.target.before = lambda verb: AmbiguousWrite("no answer") if verb == "update" else None
+        world.site.edit(USERS[0], name="renamed")
+        await world.state.submit(USERS[:1], Trigger.MANUAL)
+        await world.another_batch().run(USERS[:1], INTERACTIVE)
+        answered.set()
+        await cut_off
+        assert (await world.state.links.get_many(USERS[:1]))[USERS[0]].in_doubt
 
     world(body)
 

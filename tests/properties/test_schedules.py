@@ -46,6 +46,7 @@ class TimedLease:
     """As workers.leases: over on this side before it is over in Redis, so a slow machine breaks no rule."""
 
     ends_at: float
+    holder: str
 
     def valid(self) -> bool:
         return time.monotonic() < self.ends_at
@@ -110,7 +111,7 @@ class World:
 
     async def work(self, owner: str, lease_seconds: float = LEASE_SECONDS) -> None:
         """One message's worth of work, with no clean-up: a worker that dies runs nothing more."""
-        lease = TimedLease(time.monotonic() + lease_seconds / 2)
+        lease = TimedLease(time.monotonic() + lease_seconds / 2, owner)
         for job in await self.ledger.claim(USERS, owner, lease_seconds):
             users = await self.site.read([job.user])
             links = await self.links.get_many([job.user])

@@ -232,7 +232,7 @@ class FakeLinks:
     async def get_many(self, users: Sequence[str]) -> Mapping[str, Link]:
         return {user: self.links[user] for user in users if user in self.links}
 
-    async def put(self, user: str, link: Link, *, instead_of: str = "") -> bool:
+    async def put(self, user: str, link: Link, *, instead_of: str = "", holder: str = "") -> bool:
         await pause()
         before = self.links.get(user)
         if before is not None and before.scim_id not in {"", link.scim_id, instead_of}:
@@ -242,7 +242,7 @@ class FakeLinks:
         self.links[user] = link
         return True
 
-    async def drop(self, user: str, scim_id: str) -> bool:
+    async def drop(self, user: str, scim_id: str, *, holder: str = "") -> bool:
         before = self.links.get(user)
         if before is not None and before.scim_id not in {"", scim_id}:
             return False
@@ -285,6 +285,7 @@ class HeldLease:
     """A lease that is valid until a test says otherwise."""
 
     held: bool = True
+    holder: str = ""
 
     def valid(self) -> bool:
         return self.held

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from provisioning.model import Link
@@ -138,5 +140,21 @@ def test_a_write_that_is_refused_counts_nothing(stored):
         assert not await links.drop("u", "id-2")
         assert await links.left() == left
         assert await links.nobody_else(SETTLED, left, 1, [])
+
+    stored(body)
+
+
+@pytest.mark.parametrize("lease", ["another's", "nobody's", "its own"])
+def test_over_a_link_to_an_account_writes_only_who_has_the_lease(stored, lease):
+    async def body(client, links):
+        if lease != "nobody's":
+            await client.hset("scimpipe:{acme}:leased", "u", json.dumps({"o": lease, "j": {}}))
+        assert await links.put("u", Link("", None, "", {}), holder="its own"), "there was none"
+        assert await links.put("u", link(1), holder="its own"), "there was no account: this one is found"
+        allowed = lease == "its own"
+        for written in (link(1, "later"), Link("", None, "", {})):
+            assert await links.put("u", written, instead_of="id-1", holder="its own") == allowed
+        assert await links.drop("u", "id-1", holder="its own") == allowed
+        assert await links.owner("id-1") == (None if allowed else "u")
 
     stored(body)

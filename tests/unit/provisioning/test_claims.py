@@ -20,11 +20,11 @@ class Links(FakeLinks):
         await pause()
         return self._owner(scim_id)
 
-    async def drop(self, user: str, scim_id: str) -> bool:
+    async def drop(self, user: str, scim_id: str, *, holder: str = "") -> bool:
         await pause()
         return await super().drop(user, scim_id)
 
-    async def put(self, user: str, link: Link, *, instead_of: str = "") -> bool:
+    async def put(self, user: str, link: Link, *, instead_of: str = "", holder: str = "") -> bool:
         await pause()
         before = self.links.get(user, link)
         refused = before.scim_id not in {"", link.scim_id, instead_of}

@@ -7,7 +7,7 @@ from workers.leases import LEASE_SECONDS, MARGIN_SECONDS, HeldLeases
 
 def test_a_lease_counts_from_when_redis_was_asked_and_not_from_its_answer():
     now = 129.0
-    leases = HeldLeases(["u"], 100.0, lambda: now)
+    leases = HeldLeases(["u"], "worker", 100.0, lambda: now)
     assert not leases.valid("u")
     leases.extended(["u"], 128.0)
     assert leases.valid("u")
