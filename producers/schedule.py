@@ -5,31 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
+from redis.exceptions import RedisError
 
 from config.settings import TargetSettings, Trigger
 from producers.opened import Opened
 from producers.sweep import SWEEP_SECONDS, probe_source
 from provisioning.errors import ProvisioningError
 from state.processes import BEAT_SECONDS, Leadership, Processes
-from state.runs import ScannerLostError
+from state.runs import Run, ScannerLostError
 
 # A cron time missed by less than this (a restart, a change of leader) is made up for.
 GRACE_SECONDS = 300
+# A scan that failed, as on a Drupal site that cannot be read, goes on after so long, not at the next cron time.
+AGAIN_SECONDS = 300.0
 
 
 class Scheduler:
     """Runs until it is cancelled. opened: this process's connections."""
 
-    def __init__(self, opened: Opened, log: Any) -> None:
+    def __init__(self, opened: Opened, log: Any, again_seconds: float = AGAIN_SECONDS) -> None:
         self._opened = opened
         self._log = log
+        self._again_seconds = again_seconds
         self._leadership = Leadership(opened.redis, "scheduler", opened.owner)
         self._cron = AsyncIOScheduler(job_defaults={"coalesce": True, "misfire_grace_time": GRACE_SECONDS})
         self._leading = False
@@ -80,13 +84,20 @@ class Scheduler:
                 run = await runs.last()
                 if run is None:
                     continue
-                stopped = run.finished_at is None and not run.scanned_all
-                if stopped or _missed(settings, run.started_at):
-                    self._start(name, await runs.scanner_seconds())
+                if _stopped(run) or _missed(settings, run.started_at):
+                    self._start(self._full_sync, name, await runs.scanner_seconds())
 
-    def _start(self, name: str, in_seconds: float) -> None:
+    def _start(self, what: Callable[[str], Coroutine[Any, Any, None]], name: str, in_seconds: float) -> None:
         at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=in_seconds)
-        self._cron.add_job(self._full_sync, DateTrigger(at), args=[name])
+        only_one = f"{what.__name__} {name}"
+        self._cron.add_job(what, DateTrigger(at), args=[name], id=only_one, replace_existing=True)
+
+    async def _go_on(self, name: str) -> None:
+        """With a scan that failed, unless somebody has done that meanwhile."""
+        with contextlib.suppress(RedisError):
+            run = await self._opened.state(name).runs.last()
+            if run is not None and _stopped(run):
+                await self._full_sync(name)
 
     async def _full_sync(self, name: str) -> None:
         if not self._leading:
@@ -104,8 +115,10 @@ class Scheduler:
             self._log.info("sync_skipped", target=name, reason="another process has taken over its scan")
         except ProvisioningError as error:
             self._log.error("source_unreadable", target=name, reason=error.detail)
+            self._start(self._go_on, name, self._again_seconds)
         except Exception:
             self._log.exception("unexpected_error", target=name)
+            self._start(self._go_on, name, self._again_seconds)
 
     def _sweeps(self) -> Iterator[Callable[[], Awaitable[None]]]:
         yield partial(probe_source, self._opened.source_gate, self._opened.reader, self._log)
@@ -127,6 +140,10 @@ def cron_of(settings: TargetSettings) -> CronTrigger | None:
     """When full syncs of a target start; None when the scheduled trigger is off."""
     section = settings.scheduled
     return CronTrigger.from_crontab(section.cron) if section is not None and section.enabled else None
+
+
+def _stopped(run: Run) -> bool:
+    return run.finished_at is None and not run.scanned_all
 
 
 def _missed(settings: TargetSettings, begun: float) -> bool:

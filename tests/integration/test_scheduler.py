@@ -13,6 +13,7 @@ import structlog
 from config.settings import ScheduledSettings
 from producers.full_sync import FullSync
 from producers.schedule import Scheduler
+from provisioning.errors import SourceUnreadable
 from state.gate import Gate
 from state.keys import SOURCE
 from tests.support.fakes import FakeSite
@@ -49,9 +50,11 @@ class Opened:
         return SimpleNamespace(sweep=sweep)
 
 
-async def leads(opened: Opened, condition: Any, seconds: float = LONG_SECONDS) -> bool:
+async def leads(
+    opened: Opened, condition: Any, seconds: float = LONG_SECONDS, *, again_seconds: float = 300
+) -> bool:
     """Whether a scheduler that begins to lead brings this about."""
-    running = asyncio.create_task(Scheduler(opened, structlog.get_logger()).run())
+    running = asyncio.create_task(Scheduler(opened, structlog.get_logger(), again_seconds).run())
     for _ in range(round(seconds / 0.05)):
         if await condition():
             break
@@ -80,6 +83,30 @@ def test_the_scan_of_a_process_that_was_killed_goes_on_as_soon_as_nobody_is_wait
             return (await world.state.runs.get(run_id)).scanned_all
 
         assert await leads(Opened(world, client, cron_at(in_half_a_day())), scanned)
+
+    world(body)
+
+
+@pytest.mark.parametrize("again_seconds", [1, 300])
+def test_a_scan_that_failed_on_drupal_goes_on_by_itself(world, again_seconds):
+    """The next cron time may be a day away."""
+
+    async def body(world, client):
+        run_id, _ = await world.state.runs.start("killed", "scheduled")
+        await client.delete("scimpipe:{acme}:scanner")
+        verify, unwell = world.site.verify, iter([SourceUnreadable("Drupal does not answer")])
+
+        async def unwell_once() -> str:
+            for error in unwell:
+                raise error
+            return await verify()
+
+        async def scanned() -> bool:
+            return (await world.state.runs.get(run_id)).scanned_all
+
+        world.site.verify = unwell_once
+        opened = Opened(world, client, cron_at(in_half_a_day()))
+        assert await leads(opened, scanned, 4, again_seconds=again_seconds) == (again_seconds == 1)
 
     world(body)
 
