@@ -8,8 +8,9 @@ one linked: whoever has left is removed there, too, and two accounts of one user
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from config.settings import LeaverPolicy, OperationName, TargetSettings, Trigger
 from provisioning.diff import changes_from
@@ -38,10 +39,17 @@ class Verified:
     held: int
 
 
+class _Stranger(NamedTuple):
+    """An account that nobody is linked to."""
+
+    scim_id: str
+    active: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
     """One verification of one target. Raises SourceUnreadable and what the target raises; a listing that is not
-    whole changes nothing.
+    whole changes nothing. Of the accounts no more is kept than their ids, whatever their number.
     """
 
     settings: TargetSettings
@@ -53,55 +61,87 @@ class Verification:
 
     async def run(self) -> Verified:
         await self.reader.verify()
-        accounts = [account async for page in self.target.listing() for account in page]
-        by_user = await self._links()
-        links = {link.scim_id: (user, link) for user, link in by_user.items() if link.has_account}
+        listed: set[str] = set()
         drifted: list[str] = []
-        strangers: dict[str, RemoteUser] = {}
-        for start in range(0, len(accounts), READ):
-            page = accounts[start : start + READ]
-            drifted += await self._drifted(page, links)
+        strangers: dict[str, _Stranger] = {}
+        async for page in self.target.listing():
+            linked, others = await self._told_apart(page)
+            drifted += await self._drifted(linked)
             strangers |= {
-                account.external_id: account
-                for account in page
-                if account.scim_id not in links and account.external_id is not None
+                each.external_id: _Stranger(each.scim_id, each.active) for each in others if each.external_id
             }
-        listed = {account.scim_id for account in accounts}
-        missing = [user for scim_id, (user, _) in links.items() if scim_id not in listed]
-        for user in [*drifted, *missing]:
-            link = by_user[user]._replace(version=None)
-            # Not that we have deactivated it: whether it is active shows when it is read, and only then is it another removal.
-            doubtful = link.digests.keys() - {"active"} or link.digests
-            await self.state.links.put(user, link.doubting(doubtful))
-        orphans = await self._orphans(
-            {user: account for user, account in strangers.items() if user not in by_user}
+            listed.update(account.scim_id for account in page)
+        missing = [user async for user in self._missing(listed)]
+        await self._doubt([*drifted, *missing])
+        orphans, unlinked = await self._sorted_out(strangers)
+        return Verified(
+            len(listed), tuple(drifted), tuple(missing), unlinked, len(orphans), await self._hold(orphans)
         )
-        held = await self._hold(orphans)
-        unlinked = await self._forget([each for each in strangers if each not in orphans], by_user)
-        return Verified(len(accounts), tuple(drifted), tuple(missing), unlinked, len(orphans), held)
 
-    async def _links(self) -> Mapping[str, Link]:
-        found: dict[str, Link] = {}
+    async def _told_apart(
+        self, page: Sequence[RemoteUser]
+    ) -> tuple[Sequence[tuple[RemoteUser, str, Link]], Sequence[RemoteUser]]:
+        """Accounts that are linked, with their user and link, and the others."""
+        owners = await self.state.links.owners([account.scim_id for account in page])
+        links = await self.state.links.get_many(list(owners.values()))
+        linked, others = [], []
+        for account in page:
+            user = owners.get(account.scim_id, "")
+            link = links.get(user)
+            if link is not None and link.scim_id == account.scim_id:
+                linked.append((account, user, link))
+            else:
+                others.append(account)
+        return linked, others
+
+    async def _missing(self, listed: Collection[str]) -> AsyncIterator[str]:
+        told: set[str] = set()
         async for page in self.state.links.scan():
-            found |= page
-        return found
+            gone = {user for user, link in page.items() if link.has_account and link.scim_id not in listed}
+            for user in gone - told:
+                yield user
+            told |= gone
 
-    async def _forget(self, users: Sequence[str], links: Mapping[str, Link]) -> tuple[str, ...]:
+    async def _doubt(self, users: Sequence[str]) -> None:
+        """What is known of them now: they may have been worked on since they were looked at."""
+        for start in range(0, len(users), READ):
+            links = await self.state.links.get_many(users[start : start + READ])
+            for user, link in links.items():
+                if link.has_account:
+                    # Not that we have deactivated it: whether it is active shows when it is read, and only then is it another removal.
+                    doubtful = link.digests.keys() - {"active"} or link.digests
+                    await self.state.links.put(user, link._replace(version=None).doubting(doubtful))
+
+    async def _sorted_out(
+        self, strangers: Mapping[str, _Stranger]
+    ) -> tuple[Mapping[str, _Stranger], tuple[str, ...]]:
+        """Orphans, and users who were unlinked. Whoever has been linked since to the account that was listed is neither."""
+        # Only where the externalId is the uuid can Drupal be asked whose it is.
+        orphans: dict[str, _Stranger] = {}
+        unlinked: list[str] = []
+        ids = list(strangers) if self.compiled.external_id_is_uuid else []
+        for start in range(0, len(ids), READ):
+            page = ids[start : start + READ]
+            links = await self.state.links.get_many(page)
+            there = await self.reader.present(page)
+            # Of somebody who has a link, as of a create whose answer was lost, it is no orphan: they are leavers like others.
+            orphans |= {each: strangers[each] for each in page if each not in there and each not in links}
+            unlinked += await self._forget(
+                {user: link for user, link in links.items() if link.scim_id != strangers[user].scim_id}
+            )
+        return orphans, tuple(unlinked)
+
+    async def _forget(self, links: Mapping[str, Link]) -> Sequence[str]:
         """Users who have an account they are not linked to are matched anew, but those who are just being made one. Their
         link stays, in doubt: without one, workers could believe an older listing that there is no account.
         """
-        if not self.compiled.external_id_is_uuid:
-            return ()
-        known = {user: links[user] for user in users if user in links and not links[user].in_doubt}
+        known = {user: link for user, link in links.items() if not link.in_doubt}
         for user, link in known.items():
             unsure = Link("", None, fingerprint="", digests={}, active=False).doubting(self.compiled.mapped)
             await self.state.links.put(user, unsure, instead_of=link.scim_id)
-        return tuple(known)
+        return list(known)
 
-    async def _drifted(
-        self, page: Sequence[RemoteUser], links: Mapping[str, tuple[str, Link]]
-    ) -> Sequence[str]:
-        linked = [(account, *links[account.scim_id]) for account in page if account.scim_id in links]
+    async def _drifted(self, linked: Sequence[tuple[RemoteUser, str, Link]]) -> Sequence[str]:
         users = await self.reader.read([user for _, user, _ in linked])
         mapped = self.compiled.mapped - await self.state.rewritten.names()
         return [
@@ -122,20 +162,7 @@ class Verification:
             return account.resource.get("active") is not None and account.active != link.active
         return bool(changes_from(account.resource, source.desired, mapped, link.digests))
 
-    async def _orphans(self, strangers: Mapping[str, RemoteUser]) -> Mapping[str, RemoteUser]:
-        # Only where the externalId is the uuid can Drupal be asked whose it is. strangers: without those who have a link, as of a
-        # create whose answer was lost: they are leavers like others.
-        if not self.compiled.external_id_is_uuid:
-            return {}
-        orphans: dict[str, RemoteUser] = {}
-        ids = list(strangers)
-        for start in range(0, len(ids), READ):
-            page = ids[start : start + READ]
-            there = await self.reader.read(page)
-            orphans |= {each: strangers[each] for each in page if each not in there}
-        return orphans
-
-    async def _hold(self, orphans: Mapping[str, RemoteUser]) -> int:
+    async def _hold(self, orphans: Mapping[str, _Stranger]) -> int:
         policy = self.settings.leavers.deleted
         if policy is LeaverPolicy.KEEP:
             return 0
@@ -144,7 +171,7 @@ class Verification:
         for external_id, account in orphans.items():
             if operation is OperationName.DEACTIVATE and not account.active:
                 continue
-            if not await self._still_there(account):
+            if not await self._still_there(account.scim_id):
                 continue
             entry = {
                 "target": self.state.target,
@@ -156,10 +183,10 @@ class Verification:
             held += await self.state.ledger.hold(external_id, entry, Trigger.MANUAL)
         return held
 
-    async def _still_there(self, account: RemoteUser) -> bool:
+    async def _still_there(self, scim_id: str) -> bool:
         """A long listing is old when it ends: its user may have left meanwhile, and the account been removed."""
         try:
-            await self.target.get(account.scim_id)
+            await self.target.get(scim_id)
         except Missing:
             return False
         except ProvisioningError:

@@ -13,7 +13,7 @@ from tests.support.fakes import FakeTarget
 from tests.support.reconciling import KEY
 from tests.support.valkey import with_redis
 
-LEAVER = USERS[0]
+LEAVER, NEWCOMER = USERS[:2]
 SCANNED = scanning.USERS[3]
 STRANGER = "0f000000-0000-4000-8000-000000000000"
 REMOVALS = "scimpipe:{acme}:removals"
@@ -100,6 +100,33 @@ def test_an_orphan_is_held_if_it_is_there_once_the_listing_has_ended(world, remo
         found = await verify(world)
         assert found.held == (0 if removed else 1)
         assert [entry.user for entry in await world.state.ledger.held()] == ([] if removed else [STRANGER])
+
+    world(body)
+
+
+def test_what_is_done_while_the_listing_is_read_is_not_forgotten(world):
+    """A leaver who is deactivated meanwhile is so still, and whoever is linked meanwhile is linked."""
+
+    async def body(world):
+        await work(world)
+        links = await world.state.links.get_many([LEAVER, NEWCOMER])
+        world.target.touch(links[LEAVER].scim_id, userName="somebody else's")
+        await world.state.links.drop(NEWCOMER, links[NEWCOMER].scim_id)
+        listing = world.target.listing
+
+        async def and_then():
+            async for page in listing():
+                yield page
+            world.site.edit(LEAVER, status=False)
+            await work(world)
+            await world.state.links.put(NEWCOMER, links[NEWCOMER])
+
+        world.target.listing = and_then
+        found = await verify(world)
+        assert (found.drifted, found.unlinked, found.orphans) == ((LEAVER,), (), 0)
+        now = await world.state.links.get_many([LEAVER, NEWCOMER])
+        assert now[NEWCOMER] == links[NEWCOMER]
+        assert (now[LEAVER].active, now[LEAVER].content_known) == (False, False)
 
     world(body)
 
