@@ -11,6 +11,7 @@ import argparse
 import importlib
 import os
 import platform
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +57,16 @@ def module(name: str) -> Measurement:
     return cast(Measurement, importlib.import_module(f"bench.{name}"))
 
 
-def report(found: Mapping[str, list[Figures]], runs: int) -> str:
+def commit() -> str:
+    """Of what is measured; "-dirty" behind it where files have changed since."""
+    named = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],  # the git of whoever measures
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return named.stdout.strip() or "unknown"
+
+
+def report(found: Mapping[str, list[Figures]], runs: int, made_on: str) -> str:
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     goals = [(name, goal) for name in found for goal in module(name).GOALS]
     return "\n".join(
@@ -64,7 +74,7 @@ def report(found: Mapping[str, list[Figures]], runs: int) -> str:
             "# Measured",
             "",
             f"`make bench`: medians of {runs} run{'s' if runs > 1 else ''} (smallest to largest), ours and what stands beside it in turns.",
-            f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; {libraries}.",
+            f"Commit {made_on}; {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; {libraries}.",
             "",
             "| goal | what | scimpipe | beside it | ratio | wanted | |",
             "|---|---|---|---|---|---|---|",
@@ -83,9 +93,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="small numbers, to see that it works")
     asked = parser.parse_args()
-    text = ""
+    text, made_on = "", commit()
     for number, found in enumerate(measure(asked.names or MEASUREMENTS, asked.runs, asked.quick), 1):
-        text = report(found, number)
+        text = report(found, number, made_on)
         if not asked.names and not asked.quick:
             # It takes long: what is there is kept if a later run fails.
             (ROOT / "bench" / "RESULTS.md").write_text(text, encoding="utf-8")
