@@ -94,16 +94,19 @@ class Scheduler:
 
     async def _go_on(self, name: str) -> None:
         """With a scan that failed, unless somebody has done that meanwhile."""
-        with contextlib.suppress(RedisError):
+        try:
             run = await self._opened.state(name).runs.last()
-            if run is not None and _stopped(run):
-                await self._full_sync(name)
+        except RedisError:
+            self._start(self._go_on, name, self._again_seconds)
+            return
+        if run is not None and _stopped(run):
+            await self._full_sync(name)
 
     async def _full_sync(self, name: str) -> None:
         if not self._leading:
             return
-        sync = await self._opened.full_sync(name)
         try:
+            sync = await self._opened.full_sync(name)
             run_id, kind = await sync.start(Trigger.SCHEDULED.value)
             if kind == "busy":
                 self._log.info(

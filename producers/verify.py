@@ -2,22 +2,23 @@
 
 It changes nothing on the target. A link whose account has drifted forgets what it knew; the full sync that follows
 submits such users, and the worker reads the account and compares. So it does for a user with an account that is not the
-one linked: whoever has left is removed there, too, and two accounts of one user become a dead letter. Orphans are held
-(DESIGN 5.4).
+one linked: whoever has left is removed there, too, and two accounts of one user who is there become a dead letter. Orphans are
+held (DESIGN 5.4).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from config.settings import LeaverPolicy, OperationName, TargetSettings, Trigger
 from provisioning.diff import changes_from
-from provisioning.errors import Missing, ProvisioningError
 from provisioning.expressions import EvaluationError
+from provisioning.finding import still_there
 from provisioning.mapping import CompiledTarget
-from provisioning.model import Link, Presence, RemoteUser, SourceUser
+from provisioning.model import Link, Presence, RemoteUser, Removal, SourceUser
 from provisioning.ports import SourceReader, Target
 from state.target_state import TargetState
 
@@ -67,9 +68,11 @@ class Verification:
         async for page in self.target.listing():
             linked, others = await self._told_apart(page)
             drifted += await self._drifted(linked)
-            strangers |= {
-                each.external_id: _Stranger(each.scim_id, each.active) for each in others if each.external_id
-            }
+            for each in others:
+                # Of several that say they are one user's an active one counts.
+                known = strangers.get(each.external_id or "")
+                if each.external_id and (known is None or not known.active):
+                    strangers[each.external_id] = _Stranger(each.scim_id, each.active)
             listed.update(account.scim_id for account in page)
         missing = [user async for user in self._missing(listed)]
         await self._doubt([*drifted, *missing])
@@ -106,11 +109,8 @@ class Verification:
         """What is known of them now: they may have been worked on since they were looked at."""
         for start in range(0, len(users), READ):
             links = await self.state.links.get_many(users[start : start + READ])
-            for user, link in links.items():
-                if link.has_account:
-                    # Not that we have deactivated it: whether it is active shows when it is read, and only then is it another removal.
-                    doubtful = link.digests.keys() - {"active"} or link.digests
-                    await self.state.links.put(user, link._replace(version=None).doubting(doubtful))
+            doubted = {user: _doubtful(link) for user, link in links.items() if link.has_account}
+            await asyncio.gather(*(self.state.links.put(user, link) for user, link in doubted.items()))
 
     async def _sorted_out(
         self, strangers: Mapping[str, _Stranger]
@@ -135,10 +135,10 @@ class Verification:
         """Users who have an account they are not linked to are matched anew, but those who are just being made one. Their
         link stays, in doubt: without one, workers could believe an older listing that there is no account.
         """
-        known = {user: link for user, link in links.items() if not link.in_doubt}
-        for user, link in known.items():
-            unsure = Link("", None, fingerprint="", digests={}, active=False).doubting(self.compiled.mapped)
-            await self.state.links.put(user, unsure, instead_of=link.scim_id)
+        known = {user: link for user, link in links.items() if link.has_account or not link.in_doubt}
+        unsure = Link("", None, fingerprint="", digests={}, active=False).doubting(self.compiled.mapped)
+        puts = (self.state.links.put(user, unsure, instead_of=link.scim_id) for user, link in known.items())
+        await asyncio.gather(*puts)
         return list(known)
 
     async def _drifted(self, linked: Sequence[tuple[RemoteUser, str, Link]]) -> Sequence[str]:
@@ -167,11 +167,17 @@ class Verification:
         if policy is LeaverPolicy.KEEP:
             return 0
         operation = OperationName.DELETE if policy is LeaverPolicy.DELETE else OperationName.DEACTIVATE
+        told = {
+            user: Removal(operation, account.scim_id, leaving=Presence.GONE)
+            for user, account in orphans.items()
+            if account.active or operation is OperationName.DELETE
+        }
+        known = await self.state.guard.rejected(told) | {each.user for each in await self.state.ledger.held()}
         held = 0
-        for external_id, account in orphans.items():
-            if operation is OperationName.DEACTIVATE and not account.active:
-                continue
-            if not await self._still_there(account.scim_id):
+        for external_id in sorted(told.keys() - known):
+            account = orphans[external_id]
+            # A long listing is old when it ends: its user may have left meanwhile, and the account been removed.
+            if not await still_there(self.target, account.scim_id):
                 continue
             entry = {
                 "target": self.state.target,
@@ -183,13 +189,7 @@ class Verification:
             held += await self.state.ledger.hold(external_id, entry, Trigger.MANUAL)
         return held
 
-    async def _still_there(self, scim_id: str) -> bool:
-        """A long listing is old when it ends: its user may have left meanwhile, and the account been removed."""
-        try:
-            await self.target.get(scim_id)
-        except Missing:
-            return False
-        except ProvisioningError:
-            # As far as is known; a person looks at it, and so does the worker.
-            pass
-        return True
+
+def _doubtful(link: Link) -> Link:
+    """Not that we have deactivated it: whether it is active shows when it is read, and only then is it another removal."""
+    return link._replace(version=None).doubting(link.digests.keys() - {"active"} or link.digests)

@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 from config.settings import SWITCHABLE, OperationName
 from provisioning import operations as op
 from provisioning.diff import not_kept
-from provisioning.errors import AmbiguousWrite, Conflict, Missing, Permanent, ProvisioningError, Transient
+from provisioning.errors import (
+    AmbiguousWrite,
+    Conflict,
+    Missing,
+    Permanent,
+    ProvisioningError,
+    Superseded,
+    Transient,
+)
 from provisioning.linking import Linking, taken
 from provisioning.mapping import new_resource
 from provisioning.model import (
@@ -189,11 +197,15 @@ class Applying:
         )
 
     async def _remove(self, operation: op.Deactivate | op.Delete) -> Result:
-        name = op.name_of(operation)
-        leaving = self.source.presence
-        withheld = await self.ports.guard.take(self.job, Removal(name, operation.scim_id, leaving=leaving))
+        name, leaving, approved = op.name_of(operation), self.source.presence, self.job.approved
+        others = operation.others if isinstance(operation, op.Deactivate) else ()
+        # Any of them stood for all when a person was asked.
+        asked = approved.scim_id if approved and approved.scim_id in others else operation.scim_id
+        withheld = await self.ports.guard.take(self.job, Removal(name, asked, leaving=leaving))
+        detail = op.and_others(others) if others else ""
         if withheld is not None:
-            return self._withheld(name, withheld, operation.scim_id, leaving=leaving)
+            told = replace(withheld, reason=f"{withheld.reason}; {detail}") if others else withheld
+            return self._withheld(name, told, operation.scim_id, leaving=leaving)
         if isinstance(operation, op.Delete):
             # A user may be back, from a backup say, before it is known whether the account went.
             await self.linking.doubt(("active",))
@@ -205,20 +217,36 @@ class Applying:
         if operation.adopted is not None:
             await self._claim(operation.adopted)
         changes = await self._deactivate(operation)
-        detail = f"so were {len(operation.others)} others of the same user" if operation.others else ""
         return self.reporter.report(
             name, OutcomeName.DONE, detail=detail, scim_id=operation.scim_id, changes=changes.names
         )
 
     async def _deactivate_others(self, operation: op.Deactivate) -> None:
-        """Before the link says that the user's account is deactivated."""
-        for other in operation.others:
-            self._still_ours()
-            with suppress(Missing):
-                answer = await self.ports.target.update(
-                    other.scim_id, Changes({"active": False}), self.source.desired, other.version
-                )
-                _refuse_active(answer)
+        """Before the link says that the user's account is deactivated. One that cannot be keeps none of the rest active."""
+        failed: Permanent | Transient | None = None
+        for scim_id in operation.others:
+            failed = await self._deactivate_other(scim_id) or failed
+        if failed is not None:
+            await self._deactivate_other(operation.scim_id)
+            raise failed
+
+    async def _deactivate_other(self, scim_id: str) -> Permanent | Transient | None:
+        """Whatever else has changed there. Why it could not be."""
+        self._still_ours()
+        try:
+            _refuse_active(
+                await self.ports.target.update(scim_id, Changes({"active": False}), self.source.desired, None)
+            )
+        except Missing:
+            # A proxy without its target says so of everybody (raises Outage then).
+            await self.ports.target.probe()
+        except AmbiguousWrite:
+            raise
+        except (Conflict, Superseded) as error:
+            return Transient(error.detail, status_code=error.status_code)
+        except (Permanent, Transient) as error:
+            return error
+        return None
 
     async def _deactivate(self, operation: op.Deactivate) -> Changes:
         """What was sent. A name that is refused, or that the target does not answer to, keeps nobody's account active: it is sent

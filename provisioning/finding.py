@@ -11,7 +11,7 @@ from provisioning.expressions import EvaluationError
 from provisioning.mapping import CompiledTarget, matching_value
 from provisioning.model import Presence, RemoteUser, Source, SourceUser
 from provisioning.plan import Candidate, Holder, Policy, claimed_id
-from provisioning.ports import Ports
+from provisioning.ports import Ports, Target
 
 
 @dataclass(slots=True)
@@ -104,7 +104,8 @@ class Finder:
             holder = await self._holder(external_id, attribute, value)
             if holder is not Holder.LEFT:
                 return Candidate(account, holder)
-        return Candidate(account) if await self._still_there(account.scim_id) else None
+        # Between finding the account of a user who left and asking whose it is, it may have been deleted and forgotten.
+        return Candidate(account) if await still_there(self.ports.target, account.scim_id) else None
 
     async def _has_anothers_name(self, account: RemoteUser) -> bool:
         """Two active users may have one externalId where it is not the uuid, by a slip of the pen; the userName tells whose the
@@ -144,13 +145,12 @@ class Finder:
         follows = attribute in self.compiled.mapped
         return Holder.RENAMED if follows and (held or "").casefold() != value.casefold() else Holder.USER
 
-    async def _still_there(self, scim_id: str) -> bool:
-        """Between finding the account of a user who left and asking whose it is, it may have been deleted and forgotten. One
-        that cannot be read was found all the same.
-        """
-        with suppress(Permanent, Transient):
-            try:
-                await self.ports.target.get(scim_id)
-            except Missing:
-                return False
-        return True
+
+async def still_there(target: Target, scim_id: str) -> bool:
+    """Whether an account is that was found, or listed, a while ago. One that cannot be read was found all the same."""
+    with suppress(Permanent, Transient):
+        try:
+            await target.get(scim_id)
+        except Missing:
+            return False
+    return True

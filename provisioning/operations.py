@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from config.settings import OperationName
@@ -33,14 +34,14 @@ class Update:
 @dataclass(frozen=True, slots=True)
 class Deactivate:
     """Set active to false. names: matching attributes that have changed as well, sent along if they can be. others: accounts of
-    the same user, which are not to stay active either.
+    the same user, by id, which are not to stay active either.
     """
 
     scim_id: str
     version: str | None
     adopted: RemoteUser | None = None
     names: Changes = field(default_factory=Changes)
-    others: tuple[RemoteUser, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,10 @@ _NAMES: dict[type, OperationName] = {
     Nothing: OperationName.NONE,
     Refuse: OperationName.NONE,
 }
+
+
+def and_others(others: Sequence[str]) -> str:
+    return f"with {len(others)} more of the same user: {', '.join(others)}"
 
 
 def name_of(operation: Decision) -> OperationName:

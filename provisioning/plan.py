@@ -7,7 +7,7 @@ again with the accounts that were found.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -188,11 +188,14 @@ def _unqualified(
     # not: a name alone never deactivates or deletes anybody.
     external_id = claimed_id(source, policy)
     unsure = link is not None and link.in_doubt
-    if not unsure and (external_id is None or "externalId" not in policy.matching):
+    # Of a user who is gone there is nothing else to look by, whatever accounts are matched by.
+    searched = "externalId" in policy.matching or source.presence is Presence.GONE
+    if not unsure and (external_id is None or not searched):
         return Nothing("no account is known, and none is due")
     # Some targets' search does not see externalId: what a create may have made is looked for by all there is.
     if found is None:
-        everything = tuple(dict.fromkeys((*policy.matching, "userName")))
+        by_id = ("externalId",) if external_id is not None and searched else ()
+        everything = tuple(dict.fromkeys((*policy.matching, *by_id, "userName")))
         return LookUp(everything if unsure else ("externalId",))
     # Nor is one that is another Drupal user's, who has the same externalId.
     nobodys = [each.account for each in found if each.holder in {Holder.NOBODY, Holder.LEFT}]
@@ -203,7 +206,7 @@ def _unqualified(
             return refusal
         return Nothing("no account, and none is due", unsure=unsure)
     if len(ours) > 1:
-        return _leave_several(source, ours, policy)
+        return _leave_several(source, link, ours, policy)
     if not policy.external_id_is_uuid and not _has_name_of(source, ours[0]):
         return Refuse(
             f"account {ours[0].scim_id} has this user's externalId but another userName; if it is this user's, rename it there, "
@@ -212,12 +215,16 @@ def _unqualified(
     return _leave(source, link, ours[0], policy)
 
 
-def _leave_several(source: Source, accounts: Sequence[RemoteUser], policy: Policy) -> Decision:
-    """Of a leaver with several accounts, all of which carry the uuid, none stays active. Which one is to be deleted, or kept, a
-    person has to say.
+def _leave_several(
+    source: Source, link: Link | None, accounts: Sequence[RemoteUser], policy: Policy
+) -> Decision:
+    """Of a leaver with several accounts, all of which carry the uuid, none stays active. Which one is to be deleted a person has
+    to say.
     """
-    deactivates = leaver_policy(policy.leavers, source.presence) is LeaverPolicy.DEACTIVATE
-    if not deactivates or not policy.external_id_is_uuid:
+    leaver = leaver_policy(policy.leavers, source.presence)
+    if leaver is LeaverPolicy.KEEP:
+        return Nothing("leavers of this kind keep their accounts")
+    if leaver is LeaverPolicy.DELETE or not policy.external_id_is_uuid:
         return Refuse(
             f"{len(accounts)} accounts on the target carry this user's externalId; remove all but one"
         )
@@ -225,7 +232,9 @@ def _leave_several(source: Source, accounts: Sequence[RemoteUser], policy: Polic
     if not active:
         return Nothing(f"none of the {len(accounts)} accounts of this user is active")
     first, *others = active
-    return Deactivate(first.scim_id, first.version, adopted=first, others=tuple(others))
+    decision = _leave(source, link, first, policy)
+    assert isinstance(decision, Deactivate), "an active account, where leavers are deactivated"
+    return replace(decision, others=tuple(account.scim_id for account in others))
 
 
 def _perhaps_theirs(source: Source, accounts: Sequence[RemoteUser], policy: Policy) -> Refuse | None:

@@ -81,6 +81,8 @@ def _detail(decision: op.Decision) -> str:
             return reason
         case op.LinkOnly():
             return "found on the target, already as it should be; it would be linked"
+        case op.Deactivate(others=others) if others:
+            return op.and_others(others)
         case op.Update(adopted=account) if account is not None:
             return "found on the target; it would be linked and brought into step"
         case _:

@@ -64,11 +64,10 @@ local function put(user, scim_id, link, instead_of, holder)
   local before = redis.call('HGET', links, user)
   if before then
     local old = string.match(before, '^[^\t]*')
-    if old ~= '' then
-      if old ~= scim_id and old ~= instead_of then return 0 end
-      if lost(user, holder) then return 0 end
-      if old ~= scim_id and redis.call('HGET', owners, old) == user then redis.call('HDEL', owners, old) end
-    end
+    if old ~= '' and old ~= scim_id and old ~= instead_of then return 0 end
+    -- but for an account that was made meanwhile, where none is known: it must be somebody's
+    if (old ~= '' or scim_id == '') and lost(user, holder) then return 0 end
+    if old ~= '' and old ~= scim_id and redis.call('HGET', owners, old) == user then redis.call('HDEL', owners, old) end
   end
   note(before, link)
   redis.call('HSET', links, user, link)

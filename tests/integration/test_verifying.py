@@ -104,6 +104,35 @@ def test_an_orphan_is_held_if_it_is_there_once_the_listing_has_ended(world, remo
     world(body)
 
 
+def test_a_second_account_of_somebody_whose_first_one_has_drifted_is_found_too(world):
+    async def body(world):
+        await work(world)
+        links = await world.state.links.get_many([LEAVER])
+        world.target.touch(links[LEAVER].scim_id, userName="somebody else's")
+        await world.target.create({"userName": "second", "externalId": LEAVER})
+        found = await verify(world)
+        assert (found.drifted, found.unlinked) == ((LEAVER,), (LEAVER,))
+
+    world(body)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_of_two_orphans_of_one_user_the_active_one_is_held(world, first):
+    async def body(world):
+        made = [
+            (await world.target.create({"userName": f"u{active}", "externalId": STRANGER, "active": active}))
+            for active in (first, not first)
+        ]
+        assert (await verify(world)).held == 1
+        (entry,) = await world.state.ledger.held()
+        assert entry.scim_id == made[0 if first else 1].scim_id
+        world.target.requests.clear()
+        assert (await verify(world)).held == 0
+        assert "get" not in world.target.requests, "of whom a person has been asked"
+
+    world(body)
+
+
 def test_what_is_done_while_the_listing_is_read_is_not_forgotten(world):
     """A leaver who is deactivated meanwhile is so still, and whoever is linked meanwhile is linked."""
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from config.settings import LeaverSettings, MappedValue, OperationName
-from provisioning.model import OutcomeName
+from provisioning.errors import Missing, Outage, Permanent, Superseded
+from provisioning.model import OutcomeName, Removal
 from tests.support.fakes import lost_answer
 from tests.support.reconciling import ANNA, BERT, World
 
@@ -69,12 +70,19 @@ def test_nobody_is_asked_about_an_account_that_may_stay(changes):
     assert active(world) == [True]
 
 
+def left_with(accounts: int) -> World:
+    """And has more of them, of her uuid."""
+    world = left_in_doubt()
+    for number in range(2, accounts + 1):
+        name = f"anna{number}"
+        asyncio.run(world.target.create({"userName": name, "externalId": ANNA, "active": True}))
+    return world
+
+
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_no_account_of_a_leaver_who_has_two_stays_active(lost):
     """lost: the update of which nobody hears."""
-    world = left_in_doubt()
-    asyncio.run(world.target.create({"userName": "anna2", "externalId": ANNA, "active": True}))
-    updates = itertools.count()
+    world, updates = left_with(2), itertools.count()
     world.target.after = lambda verb: lost_answer() if verb == "update" and next(updates) == lost else None
     first = world.run(ANNA, attempt=2)
     assert first.outcome is (OutcomeName.DONE if lost == 2 else OutcomeName.PENDING)
@@ -84,9 +92,44 @@ def test_no_account_of_a_leaver_who_has_two_stays_active(lost):
     assert world.run(ANNA, attempt=4).outcome is OutcomeName.UNCHANGED
 
 
+@pytest.mark.parametrize(
+    ("refusal", "outcome"),
+    [(Permanent("no"), OutcomeName.FAILED), (Superseded("changed"), OutcomeName.PENDING)],
+)
+def test_an_account_that_cannot_be_deactivated_keeps_none_of_the_others_active(refusal, outcome):
+    world, refused = left_with(3), iter([refusal])
+    world.target.before = lambda verb: next(refused, None) if verb == "update" else None
+    assert world.run(ANNA, attempt=2).outcome is outcome
+    assert sorted(active(world)) == [False, False, True]
+    assert world.run(ANNA, attempt=2).outcome is OutcomeName.DONE
+    assert active(world) == [False] * 3
+
+
+def test_a_target_that_says_404_of_everybody_takes_nobodys_account_for_gone():
+    """A proxy without its target. Were it believed, only the one that is linked then would be deactivated later."""
+    world = left_with(2)
+    world.target.before = lambda verb: {"update": Missing("no"), "probe": Outage("away")}.get(verb)
+    with pytest.raises(Outage):
+        world.run(ANNA, attempt=2)
+    world.target.before = lambda verb: None
+    assert world.run(ANNA, attempt=2).outcome is OutcomeName.DONE
+    assert active(world) == [False, False]
+
+
 def test_of_two_accounts_none_is_touched_while_the_removal_is_held():
-    world = left_in_doubt()
-    asyncio.run(world.target.create({"userName": "anna2", "externalId": ANNA, "active": True}))
+    world = left_with(2)
     world.guard.budget = 0
-    assert world.run(ANNA, attempt=2).outcome is OutcomeName.HELD
-    assert active(world) == [True, True]
+    held = world.run(ANNA, attempt=2)
+    assert (held.outcome, active(world)) == (OutcomeName.HELD, [True, True])
+    assert "id-2" in held.detail
+    # Whichever of them was shown.
+    approved = Removal(OperationName.DEACTIVATE, "id-2")
+    assert world.run(ANNA, attempt=2, approved=approved).outcome is OutcomeName.DONE
+    assert active(world) == [False, False]
+
+
+def test_a_leaver_with_two_accounts_gives_up_a_name_that_is_free_in_drupal():
+    world = left_with(2)
+    world.site.edit(ANNA, name="former")
+    assert world.run(ANNA, attempt=2).outcome is OutcomeName.DONE
+    assert sorted(world.accounts()) == ["anna2", "former"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -225,21 +226,34 @@ def test_an_account_of_another_user_or_without_this_ones_external_id_is_never_re
     assert isinstance(decision, op.Nothing)
 
 
-@pytest.mark.parametrize("leaver", [LeaverPolicy.DELETE, LeaverPolicy.KEEP])
-def test_which_of_two_accounts_of_a_leaver_is_deleted_or_kept_a_person_says(leaver):
+@pytest.mark.parametrize(
+    ("leaver", "expected"), [(LeaverPolicy.DELETE, op.Refuse), (LeaverPolicy.KEEP, op.Nothing)]
+)
+def test_which_of_two_accounts_of_a_leaver_is_deleted_a_person_says(leaver, expected):
     decision = plan(source(Presence.GONE), None, [OURS, candidate(scim_id="id-2")], policy(leaver=leaver))
-    assert isinstance(decision, op.Refuse)
+    assert isinstance(decision, expected)
 
 
 def test_of_two_accounts_of_a_leaver_none_stays_active():
     former = candidate(scim_id="id-3", active=False)
     decision = plan(source(Presence.GONE), None, [former, OURS, candidate(scim_id="id-2")], policy())
     assert isinstance(decision, op.Deactivate)
-    assert [decision.scim_id, *(each.scim_id for each in decision.others)] == ["id-1", "id-2"]
+    assert (decision.scim_id, decision.others) == ("id-1", ("id-2",))
     assert isinstance(plan(source(Presence.GONE), None, [former, former], policy()), op.Nothing)
     assert isinstance(
         plan(source(Presence.BLOCKED), None, [OURS, candidate(scim_id="id-2")], policy(uuid=False)), op.Refuse
     ), "two users may have the same one"
+
+
+@pytest.mark.parametrize("doubt", [False, True])
+def test_a_user_who_is_gone_is_looked_for_by_the_uuid_whatever_accounts_are_matched_by(doubt):
+    """There is nothing else left of them, and a person may have approved an orphan."""
+    named = replace(policy(), matching=("userName",))
+    link = ABSENT_LINK.doubting(["userName"]) if doubt else None
+    decision = plan(source(Presence.GONE), link, None, named)
+    assert isinstance(decision, op.LookUp)
+    assert "externalId" in decision.attributes
+    assert isinstance(plan(source(Presence.BLOCKED), None, None, named), op.Nothing)
 
 
 def test_of_a_user_who_is_gone_nothing_is_looked_for_unless_the_external_id_is_the_uuid():
