@@ -95,12 +95,14 @@ async def sync_one(
     await look_again(all_of_it.sweeper(name))
     await state.hurry()
     verified: dict[str, Any] = {}
+    doubted: list[str] = []
     if verify:
         target = all_of_it.target(name)
         check = Verification(
             settings, state, all_of_it.compiled[name], all_of_it.reader, target, await all_of_it.key()
         )
         found = await check.run()
+        doubted = [*found.drifted, *found.missing, *found.unlinked]
         verified = {
             "verified": {
                 "accounts": found.accounts,
@@ -114,6 +116,9 @@ async def sync_one(
         }
     sync_of_target = await all_of_it.full_sync(name)
     run_id, kind = await sync_of_target.start(Trigger.MANUAL.value)
+    if kind != "new" and doubted:
+        # It may have compared them before.
+        await state.submit(doubted, Trigger.SCHEDULED, run_id=run_id)
     if kind == "busy":
         session.output.note(f"{name}: a full sync is under way already ({run_id}); this is about that one")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ from state.marks import MarkStore
 from state.processes import process_id
 from state.roster import RosterStore
 from state.target_state import TargetState
+
+_NUMBERS = itertools.count(1)
 
 
 @dataclass
@@ -67,7 +70,9 @@ class Opened:
     async def full_sync(self, name: str) -> FullSync:
         state, compiled = self.state(name), self.compiled[name]
         allowed = self.settings.targets[name].operations(Trigger.SCHEDULED)
-        return FullSync(state, compiled, self.reader, await self.key(), self.owner, self.log, allowed)
+        # Of each by itself: one process may begin two, and one of them must not end the other's.
+        owner = f"{self.owner}/{next(_NUMBERS)}"
+        return FullSync(state, compiled, self.reader, await self.key(), owner, self.log, allowed)
 
     def sweeper(self, name: str) -> Sweeper:
         return Sweeper(self.state(name), self.target(name), self.source_gate, self.log)

@@ -108,20 +108,20 @@ class Scheduler:
         try:
             sync = await self._opened.full_sync(name)
             run_id, kind = await sync.start(Trigger.SCHEDULED.value)
-            if kind == "busy":
-                self._log.info(
-                    "sync_skipped", target=name, run_id=run_id, reason="the last one is still under way"
-                )
+            if kind != "busy":
+                await sync.scan(run_id, kind)
                 return
-            await sync.scan(run_id, kind)
+            self._log.info(
+                "sync_skipped", target=name, run_id=run_id, reason="the last one is still under way"
+            )
         except ScannerLostError:
             self._log.info("sync_skipped", target=name, reason="another process has taken over its scan")
         except ProvisioningError as error:
             self._log.error("source_unreadable", target=name, reason=error.detail)
-            self._start(self._go_on, name, self._again_seconds)
         except Exception:
             self._log.exception("unexpected_error", target=name)
-            self._start(self._go_on, name, self._again_seconds)
+        # This scan failed, or the other one may: nobody else would go on with it.
+        self._start(self._go_on, name, self._again_seconds)
 
     def _sweeps(self) -> Iterator[Callable[[], Awaitable[None]]]:
         yield partial(probe_source, self._opened.source_gate, self._opened.reader, self._log)

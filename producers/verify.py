@@ -9,8 +9,9 @@ held (DESIGN 5.4).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from config.settings import LeaverPolicy, OperationName, TargetSettings, Trigger
@@ -20,9 +21,12 @@ from provisioning.finding import still_there
 from provisioning.mapping import CompiledTarget
 from provisioning.model import Link, Presence, RemoteUser, Removal, SourceUser
 from provisioning.ports import SourceReader, Target
+from state.links import NOBODY
 from state.target_state import TargetState
 
 READ = 500
+# For whoever is being worked on.
+PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Verification:
                     strangers[each.external_id] = _Stranger(each.scim_id, each.active)
             listed.update(account.scim_id for account in page)
         missing = [user async for user in self._missing(listed)]
-        await self._doubt([*drifted, *missing])
+        await self._change([*drifted, *missing], _unsure)
         orphans, unlinked = await self._sorted_out(strangers)
         return Verified(
             len(listed), tuple(drifted), tuple(missing), unlinked, len(orphans), await self._hold(orphans)
@@ -105,12 +109,29 @@ class Verification:
                 yield user
             told |= gone
 
-    async def _doubt(self, users: Sequence[str]) -> None:
-        """What is known of them now: they may have been worked on since they were looked at."""
+    async def _change(self, users: Sequence[str], change: Callable[[str, Link], Link | None]) -> list[str]:
+        """Writes anew what is known of them. Of whoever is being worked on once that has ended: what a worker writes then would be
+        all that is known. After a while all the same. Gives those of whom it was written.
+        """
+        changed: list[str] = []
         for start in range(0, len(users), READ):
-            links = await self.state.links.get_many(users[start : start + READ])
-            doubted = {user: _doubtful(link) for user, link in links.items() if link.has_account}
-            await asyncio.gather(*(self.state.links.put(user, link) for user, link in doubted.items()))
+            left = list(users[start : start + READ])
+            for pause in PAUSES:
+                await asyncio.sleep(pause)
+                links = await self.state.links.get_many(left)
+                wanted = {
+                    user: after for user, link in links.items() if (after := change(user, link)) is not None
+                }
+                holder = NOBODY if pause != PAUSES[-1] else ""
+                puts = [
+                    self.state.links.put(user, link, instead_of=links[user].scim_id, holder=holder)
+                    for user, link in wanted.items()
+                ]
+                written = dict(zip(wanted, await asyncio.gather(*puts), strict=True))
+                changed += [user for user, done in written.items() if done]
+                if not (left := [user for user, done in written.items() if not done]):
+                    break
+        return changed
 
     async def _sorted_out(
         self, strangers: Mapping[str, _Stranger]
@@ -126,20 +147,18 @@ class Verification:
             there = await self.reader.present(page)
             # Of somebody who has a link, as of a create whose answer was lost, it is no orphan: they are leavers like others.
             orphans |= {each: strangers[each] for each in page if each not in there and each not in links}
-            unlinked += await self._forget(
-                {user: link for user, link in links.items() if link.scim_id != strangers[user].scim_id}
+            unlinked += await self._change(
+                [each for each in page if each in links], partial(self._matched_anew, strangers)
             )
         return orphans, tuple(unlinked)
 
-    async def _forget(self, links: Mapping[str, Link]) -> Sequence[str]:
-        """Users who have an account they are not linked to are matched anew, but those who are just being made one. Their
-        link stays, in doubt: without one, workers could believe an older listing that there is no account.
+    def _matched_anew(self, strangers: Mapping[str, _Stranger], user: str, link: Link) -> Link | None:
+        """Of users who have an account they are not linked to, but those who are just being made one. Their link stays, in doubt:
+        without one, workers could believe an older listing that there is no account.
         """
-        known = {user: link for user, link in links.items() if link.has_account or not link.in_doubt}
-        unsure = Link("", None, fingerprint="", digests={}, active=False).doubting(self.compiled.mapped)
-        puts = (self.state.links.put(user, unsure, instead_of=link.scim_id) for user, link in known.items())
-        await asyncio.gather(*puts)
-        return list(known)
+        if link.scim_id == strangers[user].scim_id or (link.in_doubt and not link.has_account):
+            return None
+        return Link("", None, fingerprint="", digests={}, active=False).doubting(self.compiled.mapped)
 
     async def _drifted(self, linked: Sequence[tuple[RemoteUser, str, Link]]) -> Sequence[str]:
         users = await self.reader.read([user for _, user, _ in linked])
@@ -190,6 +209,5 @@ class Verification:
         return held
 
 
-def _doubtful(link: Link) -> Link:
-    """Not that we have deactivated it: whether it is active shows when it is read, and only then is it another removal."""
-    return link._replace(version=None).doubting(link.digests.keys() - {"active"} or link.digests)
+def _unsure(_user: str, link: Link) -> Link | None:
+    return link.unsure() if link.has_account else None

@@ -146,6 +146,7 @@ class Applying:
             # Most likely theirs is gone, and its id was given again: nothing more is sent to it unseen.
             await self.linking.doubt_other(owner)
             raise taken(account.scim_id)
+        self.lease.waive()
         await self.ports.target.delete(account.scim_id)
         raise Transient("another worker made this user's account at the same moment; this one was taken back")
 

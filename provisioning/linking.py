@@ -84,7 +84,7 @@ class Linking:
         link = Link(
             account.scim_id, account.version, self._source.fingerprint, self._digests(), account.active
         )
-        return await self._links.put(self.user, told_apart(link, self._key), holder=self._holder)
+        return await self._links.put(self.user, told_apart(link, self._key), holder=self._holder, made=True)
 
     async def remember_absence(self) -> None:
         """Of a user who is there but rightly without an account, so that a full sync need not look again."""

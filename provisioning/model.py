@@ -150,6 +150,12 @@ class Link(NamedTuple):
         digests = {**self.digests, **dict.fromkeys(paths, DOUBT)}
         return Link(self.scim_id, self.version, "", digests, self.active, self.may_be_active)
 
+    def unsure(self) -> Link:
+        """The link to an account that is to be read before anything is believed of it. Not that we have deactivated it is in doubt:
+        whether it is active shows then, and only if it is, it is another removal.
+        """
+        return self._replace(version=None).doubting(self.digests.keys() - {"active"} or self.digests)
+
 
 # How servers spell a boolean, in small letters: some send "False", Snipe-IT sent 0.
 SPELLED = {True: ("true", "1"), False: ("false", "0")}

@@ -121,10 +121,12 @@ class Links(Protocol):
 
     async def get_many(self, users: Sequence[str]) -> Mapping[str, Link]: ...
 
-    async def put(self, user: str, link: Link, *, instead_of: str = "", holder: str = "") -> bool:
+    async def put(
+        self, user: str, link: Link, *, instead_of: str = "", holder: str = "", made: bool = False
+    ) -> bool:
         """Writes a link and claims its scim_id for this user. False, and nothing written, when another user has it, or
         this user is linked to any account but link.scim_id and instead_of: another worker was here meanwhile. holder: of
-        the lease; one who has lost it writes over no link to an account.
+        the lease; one who has lost it writes nothing, but what names an account that was just made, where none is known.
         """
 
     async def drop(self, user: str, scim_id: str, *, holder: str = "") -> bool:
@@ -165,6 +167,9 @@ class Lease(Protocol):
 
     def valid(self) -> bool:
         """False as soon as another worker might have been given the user. Asked before every write; no I/O."""
+
+    def waive(self) -> None:
+        """It is not asked for any more: what is sent from now on is to an account that is nobody's."""
 
 
 @dataclass(frozen=True, slots=True)

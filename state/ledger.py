@@ -22,6 +22,8 @@ RESEND_MS = 30_000
 HISTORY_LENGTH = 100_000
 RESULT_SECONDS = 3_600
 LATE_MS = round(LATE_SECONDS * 1000)
+# Redis does nothing else meanwhile.
+REJECTED_AT_ONCE = 500
 INTERACTIVE, BULK = "interactive", "bulk"
 
 
@@ -61,7 +63,18 @@ class Ledger:
         self._prefix = key(target, "")
         self._scripts = {
             name: redis.register_script(getattr(scripts, name))
-            for name in ("MARK", "CLAIM", "RENEW", "SETTLE", "HAND_BACK", "LET_GO", "SWEEP", "AGAIN", "HURRY")
+            for name in (
+                "MARK",
+                "CLAIM",
+                "RENEW",
+                "SETTLE",
+                "HAND_BACK",
+                "LET_GO",
+                "SWEEP",
+                "AGAIN",
+                "REJECT",
+                "HURRY",
+            )
         }
 
         self._settles: Together[tuple[Any, ...], Settled] = Together(self._settle_all)
@@ -230,13 +243,16 @@ class Ledger:
 
     async def reject(self, users: Sequence[str]) -> int:
         """Held removals are not asked about again until the user has qualified once more."""
-        rejected = 0
-        for entry in await self.held():
-            if entry.user in users:
-                said = rejection(entry.operation, entry.changes, entry.leaving)
-                await self._redis.hset(self._prefix + "rejected", entry.user, said)
-                rejected += int(await self._redis.hdel(self._prefix + "held", entry.user))
-        return rejected
+        wanted, shown = {*users}, await self._redis.hgetall(self._prefix + "held")
+        asked = []
+        for user in wanted & shown.keys():
+            entry = Held.read(user, json.loads(shown[user]))
+            asked.append((user, shown[user], rejection(entry.operation, entry.changes, entry.leaving)))
+        counts = [
+            await self._run("REJECT", json.dumps(asked[start : start + REJECTED_AT_ONCE]))
+            for start in range(0, len(asked), REJECTED_AT_ONCE)
+        ]
+        return sum(int(count) for (count,) in counts)
 
     async def hold(self, user: str, entry: Mapping[str, Any], trigger: Trigger) -> bool:
         """Puts an orphan before a person. False when it is held or rejected already."""

@@ -24,6 +24,8 @@ from state.together import Together
 
 # The users of one request to Redis, which does nothing else meanwhile for some milliseconds. Lua passes on 8,000 at most.
 AT_ONCE = 1_000
+# As holder of a lease: of whoever changes what is known of a user only while nobody has that user.
+NOBODY = "-"
 
 COMMON = """
 local links, owners, linked, leased = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -31,7 +33,8 @@ local function lost(user, holder)
   -- whoever comes back after its lease has ended, from a pause or with an answer that took long, must not write what it knew then
   if holder == '' then return false end
   local lease = redis.call('HGET', leased, user)
-  return not lease or cjson.decode(lease).o ~= holder
+  if holder == '-' then return lease end
+  return not lease or not string.find(lease, '"o":' .. cjson.encode(holder), 1, true)
 end
 local function fingerprint(link) return string.match(link, '^[^\t]*\t[^\t]*\t([^\t]*)') end
 local function note(before, after)
@@ -51,24 +54,24 @@ local function note(before, after)
 end
 """
 # ARGV: name and paths of the links' layout, and JSON: a list for each link of user, scim id or '', link, the scim id it takes
-# the place of or '', the holder of the lease or ''. Refuses an account that is another user's, and to overwrite a link to any other
-# account, or to an account whose user another worker has; gives up the user's former account. Gives 1 or 0 for each.
+# the place of or '', the holder of the lease, '1' if the account was just made. holder: '' for whoever needs no lease, '-' for whoever
+# changes a link only while nobody has its user. Refuses an account that is another user's, and to overwrite a link to any other
+# account, or of a user whom another worker has; gives up the user's former account. Gives 1 or 0 for each.
 _PUT = (
     COMMON
     + """
-local function put(user, scim_id, link, instead_of, holder)
+local function put(user, scim_id, link, instead_of, holder, made)
   if scim_id ~= '' then
     local owner = redis.call('HGET', owners, scim_id)
     if owner and owner ~= user then return 0 end
   end
   local before = redis.call('HGET', links, user)
-  if before then
-    local old = string.match(before, '^[^\t]*')
-    if old ~= '' and old ~= scim_id and old ~= instead_of then return 0 end
-    -- but for an account that was made meanwhile, where none is known: it must be somebody's
-    if (old ~= '' or scim_id == '') and lost(user, holder) then return 0 end
-    if old ~= '' and old ~= scim_id and redis.call('HGET', owners, old) == user then redis.call('HDEL', owners, old) end
-  end
+  local old = before and string.match(before, '^[^\t]*') or ''
+  if old ~= '' and old ~= scim_id and old ~= instead_of then return 0 end
+  -- an account that was made a moment ago must be somebody's, where none is known
+  if (old ~= '' or made == '') and lost(user, holder) then return 0 end
+  if holder == '-' and not before then return 0 end
+  if old ~= '' and old ~= scim_id and redis.call('HGET', owners, old) == user then redis.call('HDEL', owners, old) end
   note(before, link)
   redis.call('HSET', links, user, link)
   if scim_id ~= '' then redis.call('HSET', owners, scim_id, user) end
@@ -162,8 +165,11 @@ class LinkStore:
             {user: text for user, text in zip(users, found, strict=True) if text is not None}
         )
 
-    async def put(self, user: str, link: Link, *, instead_of: str = "", holder: str = "") -> bool:
-        return bool(await self._puts.ask((user, link.scim_id, self._text.write(link), instead_of, holder)))
+    async def put(
+        self, user: str, link: Link, *, instead_of: str = "", holder: str = "", made: bool = False
+    ) -> bool:
+        text = self._text.write(link)
+        return bool(await self._puts.ask((user, link.scim_id, text, instead_of, holder, "1" if made else "")))
 
     async def _put_all(self, puts: Sequence[tuple[str, ...]]) -> Sequence[int]:
         # One argument: redis-py looks at each several times over.

@@ -25,7 +25,9 @@ local current = redis.call('GET', KEYS[1])
 if current and redis.call('HEXISTS', ARGV[3] .. current, 'started_at') == 1
    and redis.call('HEXISTS', ARGV[3] .. current, 'finished_at') == 0 then
   if redis.call('HEXISTS', ARGV[3] .. current, 'scanned_all') == 1 then return {current, 'busy'} end
-  if redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[4]) then return {current, 'resume'} end
+  -- our own lock: this is asked once more, as no answer came
+  local free = redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[4])
+  if free or redis.call('GET', KEYS[2]) == ARGV[2] then return {current, 'resume'} end
   return {current, 'busy'}
 end
 if not redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[4]) then return {current or '', 'busy'} end
@@ -44,6 +46,10 @@ return 1
 # KEYS: scanner lock. ARGV: owner, scanner_ms.
 _KEEP = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+"""
+# KEYS: scanner lock. ARGV: owner.
+_STOP = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 """
 # KEYS: run hash, scanner lock. ARGV: owner, keep_seconds.
 _SCANNED = """
@@ -100,6 +106,7 @@ class Runs:
         self._start = redis.register_script(_START)
         self._advance = redis.register_script(_ADVANCE)
         self._keep = redis.register_script(_KEEP)
+        self._stop = redis.register_script(_STOP)
         self._scanned = redis.register_script(_SCANNED)
 
     async def start(self, owner: str, trigger: str) -> tuple[str, str]:
@@ -132,8 +139,7 @@ class Runs:
 
     async def stop_scanning(self, owner: str) -> None:
         """Lets another process resume at once."""
-        if await self._redis.get(self._scanner) == owner:
-            await self._redis.delete(self._scanner)
+        await self._stop(keys=[self._scanner], args=[owner])
 
     async def get(self, run_id: str) -> Run | None:
         fields = await self._redis.hgetall(self._prefix + run_id)

@@ -227,6 +227,22 @@ return out
 """
 )
 
+# ARGV: JSON: a list for each user of user, held entry as a person was shown it, what is rejected. Who has been settled since has
+# nothing that could be rejected. Gives how many.
+REJECT = (
+    COMMON
+    + """
+local count = 0
+for _, each in ipairs(cjson.decode(ARGV[1])) do
+  if redis.call('HGET', k('held'), each[1]) == each[2] then
+    redis.call('HSET', k('rejected'), each[1], each[3])
+    count = count + redis.call('HDEL', k('held'), each[1])
+  end
+end
+return {tostring(count)}
+"""
+)
+
 # ARGV: 'failed' or 'held', users... Entries become pending again with the permits they had. A held one is taken
 # away and its operation approved; a dead letter stays until it succeeds. Gives user, generation, lane.
 AGAIN = (

@@ -26,7 +26,7 @@ from scim.transport import LEASE, SENT, SHARED, counted
 from state.broker import lane_of
 from state.gate import Gate
 from state.ledger import BULK, INTERACTIVE
-from workers.leases import LEASE_SECONDS, HeldLeases, UserLease, keep
+from workers.leases import LEASE_SECONDS, HeldLeases, UserLease, clock, keep
 from workers.reporting import log_result
 from workers.runtime import TargetWork
 from workers.same_site import SameSite
@@ -88,7 +88,7 @@ class Batch:
         portion = self._work.portion
         count = portion.of(len(users))
         await self._work.state.send(users[count:], lane, at_most=count)
-        asked_at = time.monotonic()
+        asked_at = clock()
         jobs = await self._ledger.claim(users[:count], self._owner, LEASE_SECONDS)
         if jobs:
             began = time.monotonic()
@@ -202,7 +202,8 @@ class Batch:
             await self._source_failed([job.user], error)
         except LeaseLostError:
             # Whoever has the user now settles it.
-            return
+            if requests:
+                await self._look_again(job)
         except Exception as error:
             # A defect of ours must not stop the others, nor go round for ever.
             self._log.exception("unexpected_error", target=job.target, user=job.user)
@@ -254,6 +255,8 @@ class Batch:
     async def _settle(self, job: Job, result: Result) -> None:
         settled = await self._ledger.settle(job, self._owner, result)
         if not settled.applied:
+            if result.requests:
+                await self._look_again(job)
             return
         self._done += 1
         log_result(self._log, result)
@@ -263,6 +266,15 @@ class Batch:
             await self._work.state.send([job.user], _lane(job), result.retry_after_seconds or 0)
         elif settled.again:
             await self._work.state.send([job.user], settled.again)
+
+    async def _look_again(self, job: Job) -> None:
+        """The lease has gone, and what this worker has sent since may be what the account is like: the next one reads it."""
+        links = self._work.state.links
+        for user, link in (await links.get_many([job.user])).items():
+            if link.has_account:
+                await links.put(user, link.unsure())
+        for trigger, operations in job.permits.items():
+            await self._work.state.submit([job.user], trigger, operations=operations)
 
     async def _hand_back(self, job: Job, seconds: float) -> None:
         await self._ledger.hand_back([job.user], self._owner, seconds)

@@ -196,6 +196,19 @@ def test_drift_is_repaired_and_orphans_wait_for_a_person(world):
     world.until(lambda: orphan not in world.accounts("main"))
 
 
+def test_drift_is_repaired_though_a_full_sync_is_under_way(world):
+    """Which may have compared the user before."""
+    uuid = world.site.add_user("late", "late@example.test", first_name="Right")
+    world.run("sync", code=None)
+    account = world.accounts("main")[uuid]
+    wrong = {**account, "name": {**account["name"], "givenName": "Wrong"}}
+    world.http("PUT", "main", f"/Users/{account['id']}", json=wrong)
+    redis = world.redis()
+    redis.hdel(f"scimpipe:{{main}}:run:{redis.get('scimpipe:{main}:run').decode()}", "finished_at")
+    assert uuid in world.run("sync", "--verify", "--timeout", "20", code=None)["verified"]["drifted"]
+    assert_in_step_of(world, uuid)
+
+
 def accounts_of(world, uuid):
     resources = world.resources("main")
     return [

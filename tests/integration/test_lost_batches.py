@@ -139,6 +139,42 @@ def test_an_answer_that_comes_after_the_lease_has_gone_undoes_nothing_that_was_l
     world(body)
 
 
+def test_what_a_worker_has_changed_after_its_lease_had_gone_is_put_right(world):
+    """A slow target carries an update out when somebody else has carried out the next one already."""
+
+    async def body(world):
+        await world.state.submit(USERS[:1], Trigger.MANUAL)
+        await world.batch.run(USERS[:1], INTERACTIVE)
+        sent, late = asyncio.Event(), asyncio.Event()
+        update = world.target.update
+
+        async def update_late(scim_id, changes, desired, version):
+            SENT.get().append("PATCH")
+            sent.set()
+            await late.wait()
+            return await update(scim_id, changes, desired, None)
+
+        world.target.update = update_late
+        world.site.edit(USERS[0], name="first")
+        await world.state.submit(USERS[:1], Trigger.MANUAL)
+        cut_off = asyncio.create_task(world.another_batch().run(USERS[:1], INTERACTIVE))
+        await sent.wait()
+        await world.client.zadd("scimpipe:{acme}:leases", {USERS[0]: 1})
+        await world.state.ledger.sweep(INTERACTIVE)
+        world.target.update = update
+        world.site.edit(USERS[0], name="second")
+        await world.another_batch().run(USERS[:1], INTERACTIVE)
+        late.set()
+        await cut_off
+        (account,) = world.target.accounts.values()
+        assert account["userName"] == "first"
+        await world.another_batch().run(USERS[:1], INTERACTIVE)
+        (account,) = world.target.accounts.values()
+        assert account["userName"] == "second"
+
+    world(body)
+
+
 def test_a_user_over_whom_workers_die_becomes_a_dead_letter(world):
     async def body(world):
         await world.submit()

@@ -45,6 +45,27 @@ def test_a_rejection_ends_when_its_user_qualifies_again_though_nothing_else_has_
     world(body)
 
 
+def test_nobody_is_rejected_who_was_settled_while_the_list_was_read(world):
+    """A mistake in scope that was put right: whoever left later would keep the account, and nobody be asked."""
+
+    async def body(world):
+        client = world.state.client
+        entry = {"target": "acme", "operation": REMOVAL.operation}
+        await world.state.ledger.hold(USERS[4], entry, Trigger.SCHEDULED)
+        hgetall = client.hgetall
+
+        async def and_then(name):
+            found = await hgetall(name)
+            await client.delete("scimpipe:{acme}:held")
+            return found
+
+        client.hgetall = and_then
+        assert await world.state.ledger.reject([USERS[4]]) == 0
+        assert await world.state.guard.rejected({USERS[4]: REMOVAL}) == frozenset()
+
+    world(body)
+
+
 def test_whoever_was_rejected_is_no_removal_of_the_syncs_that_follow(world):
     """Else whoever else leaves would be held with them, each time."""
 

@@ -87,6 +87,44 @@ def test_the_scan_of_a_process_that_was_killed_goes_on_as_soon_as_nobody_is_wait
     world(body)
 
 
+def test_a_scan_that_was_busy_is_looked_at_again(world):
+    """Whoever scans may be interrupted, or die: nobody else would go on with it."""
+
+    async def body(world, client):
+        run_id, _ = await world.state.runs.start("a command", "manual")
+        await client.pexpire("scimpipe:{acme}:scanner", 300)
+        scanner_seconds = world.state.runs.scanner_seconds
+
+        async def just_before_it_says_that_it_goes_on():
+            found = await scanner_seconds()
+            await client.pexpire("scimpipe:{acme}:scanner", 1_500)
+            return found
+
+        world.state.runs.scanner_seconds = just_before_it_says_that_it_goes_on
+
+        async def scanned() -> bool:
+            return (await world.state.runs.get(run_id)).scanned_all
+
+        opened = Opened(world, client, cron_at(in_half_a_day()))
+        assert await leads(opened, scanned, again_seconds=0.5)
+
+    world(body)
+
+
+def test_a_start_that_is_asked_for_once_more_is_no_others(world):
+    """Its answer was lost: it would wait for itself."""
+
+    async def body(world, client):
+        runs = world.state.runs
+        run_id, kind = await runs.start("here/1", "scheduled")
+        assert (kind, await runs.start("here/1", "scheduled")) == ("new", (run_id, "resume"))
+        assert await runs.start("here/2", "scheduled") == (run_id, "busy")
+        await runs.stop_scanning("here/2")
+        assert await runs.start("here/3", "scheduled") == (run_id, "busy")
+
+    world(body)
+
+
 @pytest.mark.parametrize("again_seconds", [1, 300])
 def test_a_scan_that_failed_on_drupal_goes_on_by_itself(world, again_seconds):
     """The next cron time may be a day away."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from config.settings import Trigger
@@ -129,6 +131,24 @@ def test_of_two_orphans_of_one_user_the_active_one_is_held(world, first):
         world.target.requests.clear()
         assert (await verify(world)).held == 0
         assert "get" not in world.target.requests, "of whom a person has been asked"
+
+    world(body)
+
+
+def test_a_user_who_is_being_worked_on_is_doubted_once_that_has_ended(world):
+    """What the worker writes then would be all that is known: that the account has drifted would be forgotten."""
+
+    async def body(world):
+        await work(world)
+        links = await world.state.links.get_many([LEAVER])
+        world.target.touch(links[LEAVER].scim_id, userName="somebody else's")
+        await world.client.hset("scimpipe:{acme}:leased", LEAVER, "{}")
+        verifying = asyncio.create_task(verify(world))
+        await asyncio.sleep(0.3)
+        await world.client.delete("scimpipe:{acme}:leased")
+        await world.state.links.put(LEAVER, links[LEAVER])
+        assert (await verifying).drifted == (LEAVER,)
+        assert (await world.state.links.get_many([LEAVER]))[LEAVER].in_doubt
 
     world(body)
 

@@ -41,7 +41,7 @@ NAMES = ["ann", "bob", "cat", "dan", "eve", "fay"]
 LEASE_SECONDS = 0.04
 
 
-@dataclass(frozen=True)
+@dataclass
 class TimedLease:
     """As workers.leases: over on this side before it is over in Redis, so a slow machine breaks no rule."""
 
@@ -50,6 +50,9 @@ class TimedLease:
 
     def valid(self) -> bool:
         return time.monotonic() < self.ends_at
+
+    def waive(self) -> None:
+        self.ends_at = float("inf")
 
 
 def settings(deleted: str) -> TargetSettings:

@@ -232,7 +232,9 @@ class FakeLinks:
     async def get_many(self, users: Sequence[str]) -> Mapping[str, Link]:
         return {user: self.links[user] for user in users if user in self.links}
 
-    async def put(self, user: str, link: Link, *, instead_of: str = "", holder: str = "") -> bool:
+    async def put(
+        self, user: str, link: Link, *, instead_of: str = "", holder: str = "", made: bool = False
+    ) -> bool:
         await pause()
         before = self.links.get(user)
         if before is not None and before.scim_id not in {"", link.scim_id, instead_of}:
@@ -289,3 +291,6 @@ class HeldLease:
 
     def valid(self) -> bool:
         return self.held
+
+    def waive(self) -> None:
+        self.held = True

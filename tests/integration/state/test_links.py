@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
 import pytest
 
 from provisioning.model import Link
-from state.links import LinkStore
+from state.links import NOBODY, LinkStore
 from tests.support.valkey import with_redis
 from tests.unit.state.test_link_text import old_text
 
@@ -144,17 +144,38 @@ def test_a_write_that_is_refused_counts_nothing(stored):
     stored(body)
 
 
-@pytest.mark.parametrize("lease", ["another's", "nobody's", "its own"])
-def test_over_a_link_to_an_account_writes_only_who_has_the_lease(stored, lease):
+@pytest.mark.parametrize("lease", ["another/1", "nobody's", "its/own"])
+def test_nobody_writes_who_has_lost_the_lease(stored, lease):
+    """But for an account that was made a moment ago, where none is known."""
+
     async def body(client, links):
+        allowed = lease == "its/own"
+
+        async def put(link: Link, **known: Any) -> bool:
+            return await links.put("u", link, holder="its/own", **known)
+
         if lease != "nobody's":
-            await client.hset("scimpipe:{acme}:leased", "u", json.dumps({"o": lease, "j": {}}))
-        assert await links.put("u", Link("", None, "", {}), holder="its own"), "there was none"
-        assert await links.put("u", link(1), holder="its own"), "there was no account: this one is found"
-        allowed = lease == "its own"
+            text = await client.eval("return cjson.encode({o = ARGV[1], j = {}})", 0, lease)
+            await client.hset("scimpipe:{acme}:leased", "u", text)
+        assert await put(Link("", None, "", {})) == allowed
+        assert await put(link(1), made=True)
         for written in (link(1, "later"), Link("", None, "", {})):
-            assert await links.put("u", written, instead_of="id-1", holder="its own") == allowed
-        assert await links.drop("u", "id-1", holder="its own") == allowed
+            assert await put(written, instead_of="id-1") == allowed
+        if not allowed:
+            assert not await put(link(1, "later"), made=True), "somebody has found it"
+        assert await links.drop("u", "id-1", holder="its/own") == allowed
         assert await links.owner("id-1") == (None if allowed else "u")
+
+    stored(body)
+
+
+def test_what_is_changed_from_outside_waits_for_whoever_has_the_user(stored):
+    async def body(client, links):
+        assert not await links.put("u", link(1), holder=NOBODY), "there is none that could be changed"
+        await links.put("u", link(1))
+        await client.hset("scimpipe:{acme}:leased", "u", "{}")
+        assert not await links.put("u", link(1, "later"), holder=NOBODY)
+        await client.delete("scimpipe:{acme}:leased")
+        assert await links.put("u", link(1, "later"), holder=NOBODY)
 
     stored(body)

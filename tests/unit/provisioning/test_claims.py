@@ -24,7 +24,9 @@ class Links(FakeLinks):
         await pause()
         return await super().drop(user, scim_id)
 
-    async def put(self, user: str, link: Link, *, instead_of: str = "", holder: str = "") -> bool:
+    async def put(
+        self, user: str, link: Link, *, instead_of: str = "", holder: str = "", made: bool = False
+    ) -> bool:
         await pause()
         before = self.links.get(user, link)
         refused = before.scim_id not in {"", link.scim_id, instead_of}
