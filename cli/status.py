@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from cli import attention
 from cli.output import iso
 from cli.session import (
     DONE,
+    SOME_FAILED,
     ConfigOption,
     JsonOption,
     Session,
@@ -20,14 +22,23 @@ from cli.session import (
 from cli.syncs import run_document
 
 
-def status(target: TargetArgument = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+def status(
+    target: TargetArgument = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with 1 where anything wants a person.")
+    ] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
     """How things stand: health, counts, last and next full sync."""
     session = Session(config, as_json=as_json)
 
     async def body() -> int:
+        from config.digest import config_digest
         from producers.schedule import next_run
         from state.addresses import left_behind
         from state.connection import shown, warnings
+        from state.polls import Polls
         from state.processes import Processes
 
         now = dt.datetime.now(dt.UTC).astimezone()
@@ -38,7 +49,8 @@ def status(target: TargetArgument = None, as_json: JsonOption = False, config: C
                 following = next_run(session.settings.targets[name], now)
                 targets[name]["next_run"] = following.isoformat(timespec="seconds") if following else None
             processes = Processes(all_of_it.redis)
-            alive = {kind: await processes.count(kind) for kind in ("worker", "scheduler", "changes")}
+            alive = {kind: await processes.alive(kind) for kind in ("worker", "scheduler", "changes")}
+            polled = await Polls(all_of_it.redis).read()
             source = await all_of_it.source_gate.health()
             left = await left_behind(all_of_it.redis, session.settings)
             redis = {
@@ -49,15 +61,21 @@ def status(target: TargetArgument = None, as_json: JsonOption = False, config: C
         document = {
             "targets": targets,
             "redis": redis,
-            "workers": alive["worker"],
-            "schedulers": alive["scheduler"],
-            "changes": alive["changes"],
+            "workers": len(alive["worker"]),
+            "schedulers": len(alive["scheduler"]),
+            "changes": len(alive["changes"]),
+            "polled_at": iso(polled.at),
             "source": {"health": source.state, "reason": source.reason},
-            "warnings": list(left.values()),
+            "warnings": [
+                *left.values(),
+                *attention.of_processes(session.settings, alive, config_digest(session.settings)),
+                *attention.of_polls(session.settings, polled, bool(alive["changes"])),
+                *attention.of_full_syncs(session.settings, targets),
+            ],
         }
         session.output.document(document)
         _show_status(session, document)
-        return DONE
+        return SOME_FAILED if strict and attention.wanted(document) else DONE
 
     session.run(body)
 
@@ -72,6 +90,7 @@ async def _target_status(state: Any) -> dict[str, Any]:
     return {
         "health": health.state,
         "reason": health.reason or _wait(health.throttled_seconds),
+        "throttled_seconds": round(health.throttled_seconds),
         "since": iso(health.since),
         "linked": await state.links.count(),
         "pending": counts.pending,

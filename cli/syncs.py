@@ -81,6 +81,7 @@ async def sync_one(
     session: Session, all_of_it: Any, name: str, timeout: float, *, verify: bool, wait: bool
 ) -> tuple[dict[str, Any], int]:
     from config.settings import Trigger
+    from producers.findings import SUBMIT
     from producers.sweep import look_again
     from producers.verify import Verification
     from state.processes import Processes
@@ -118,7 +119,8 @@ async def sync_one(
     run_id, kind = await sync_of_target.start(Trigger.MANUAL.value)
     if kind != "new" and doubted:
         # It may have compared them before.
-        await state.submit(doubted, Trigger.SCHEDULED, run_id=run_id)
+        for start in range(0, len(doubted), SUBMIT):
+            await state.submit(doubted[start : start + SUBMIT], Trigger.SCHEDULED, run_id=run_id)
     if kind == "busy":
         session.output.note(f"{name}: a full sync is under way already ({run_id}); this is about that one")
     else:
@@ -214,6 +216,7 @@ def run_document(target: str, run: Any) -> dict[str, Any]:
         **run.counters,
         "duration_seconds": run.duration_seconds,
         "pending": run.waiting,
+        "error": run.error or None,
     }
 
 

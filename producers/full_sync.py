@@ -21,6 +21,7 @@ from config.settings import SWITCHABLE, OperationName, Trigger
 from producers.attendance import Attendance
 from producers.findings import SUBMIT, Findings, Scan
 from provisioning.diff import changes_since
+from provisioning.errors import ProvisioningError
 from provisioning.expressions import EvaluationError
 from provisioning.mapping import CompiledTarget
 from provisioning.model import Link, Presence, Removal, SourceUser
@@ -73,7 +74,9 @@ class FullSync:
                 await self._hold(run_id, found)
             await self._submit_leaving(run_id, found)
             await self.state.runs.scanned(run_id, self.owner)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, ProvisioningError):
+                await self.state.runs.failing(run_id, error.detail)
             await self.state.runs.stop_scanning(self.owner)
             raise
         finally:

@@ -11,13 +11,15 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from config.digest import config_digest
 from config.settings import Settings, Trigger
 from producers.changes import ChangeDetection
 from producers.opened import Opened, opened
 from producers.schedule import Scheduler
 from provisioning.errors import SourceIdentityLost, SourceUnreadable
 from state.connection import log_warnings
-from state.processes import BEAT_SECONDS, Leadership, Processes, abandoned
+from state.polls import Polls
+from state.processes import BEAT_SECONDS, Announced, Leadership, Processes, abandoned
 
 _Body = Callable[[Opened], Awaitable[None]]
 
@@ -75,7 +77,7 @@ async def _poll_for_ever(all_of_it: Opened) -> None:
     try:
         while True:
             started = time.monotonic()
-            await _poll_once(all_of_it, leadership, detection)
+            await poll_once(all_of_it, leadership, detection)
             await asyncio.sleep(rest(seconds, time.monotonic() - started))
     finally:
         announcing.cancel()
@@ -86,9 +88,10 @@ async def _poll_for_ever(all_of_it: Opened) -> None:
 
 
 async def _announce(all_of_it: Opened) -> None:
+    announced = Announced(config_digest(all_of_it.settings))
     while True:
         with contextlib.suppress(RedisError):
-            await Processes(all_of_it.redis).announce("changes", all_of_it.owner)
+            await Processes(all_of_it.redis).announce("changes", all_of_it.owner, announced)
         await asyncio.sleep(BEAT_SECONDS)
 
 
@@ -99,16 +102,23 @@ def rest(period: float, took: float) -> float:
     return max(period - took, took)
 
 
-async def _poll_once(all_of_it: Opened, leadership: Leadership, detection: ChangeDetection) -> None:
+async def poll_once(all_of_it: Opened, leadership: Leadership, detection: ChangeDetection) -> None:
     """One of several pollers polls. What goes wrong is told and tried again at the next turn."""
-    gate = all_of_it.source_gate
+    gate, polls = all_of_it.source_gate, Polls(all_of_it.redis)
     try:
         if not await leadership.hold() or not (await gate.health()).open:
             return
         await detection.poll()
         await gate.worked()
+        await polls.ended()
     except SourceUnreadable as error:
+        first = await polls.failed(error.detail)
         if await gate.failed(error.detail, certain=isinstance(error, SourceIdentityLost)):
             all_of_it.log.error("source_unreadable", reason=error.detail)
-    except Exception:
+        elif first:
+            # The gate may stay open, as workers read what polls cannot.
+            all_of_it.log.warning("source_unreadable", reason=error.detail)
+    except Exception as error:
         all_of_it.log.exception("unexpected_error")
+        with contextlib.suppress(RedisError):
+            await polls.failed(f"internal error ({type(error).__name__}); see the log of change detection")

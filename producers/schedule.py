@@ -14,11 +14,12 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from redis.exceptions import RedisError
 
+from config.digest import config_digest
 from config.settings import TargetSettings, Trigger
 from producers.opened import Opened
 from producers.sweep import SWEEP_SECONDS, probe_source
 from provisioning.errors import ProvisioningError
-from state.processes import BEAT_SECONDS, Leadership, Processes
+from state.processes import BEAT_SECONDS, Announced, Leadership, Processes
 from state.runs import Run, ScannerLostError
 
 # A cron time missed by less than this (a restart, a change of leader) is made up for.
@@ -58,12 +59,12 @@ class Scheduler:
                 await Processes(self._opened.redis).withdraw("scheduler", self._opened.owner)
 
     async def _lead(self) -> None:
-        processes = Processes(self._opened.redis)
+        processes, announced = Processes(self._opened.redis), Announced(config_digest(self._opened.settings))
         while True:
             leading = False
             # Without Redis nobody leads; it is tried again in a moment.
             with contextlib.suppress(Exception):
-                await processes.announce("scheduler", self._opened.owner)
+                await processes.announce("scheduler", self._opened.owner, announced)
                 leading = await self._leadership.hold()
             if leading != self._leading:
                 self._leading = leading
@@ -84,6 +85,10 @@ class Scheduler:
                 run = await runs.last()
                 if run is None:
                     continue
+                missed = overdue(settings, run.started_at)
+                if missed is not None:
+                    # Too long ago to be made up for.
+                    self._log.warning("sync_missed", target=name, due=missed.isoformat(timespec="seconds"))
                 if _stopped(run) or _missed(settings, run.started_at):
                     self._start(self._full_sync, name, await runs.scanner_seconds())
 
@@ -154,6 +159,13 @@ def _missed(settings: TargetSettings, begun: float) -> bool:
     now = dt.datetime.now().astimezone()
     due = next_run(settings, now - dt.timedelta(seconds=GRACE_SECONDS))
     return due is not None and begun < due.timestamp() <= now.timestamp()
+
+
+def overdue(settings: TargetSettings, begun: float) -> dt.datetime | None:
+    """The first cron time after the last full sync was begun, if nobody began one then, or a little later."""
+    due = next_run(settings, dt.datetime.fromtimestamp(begun).astimezone())
+    late = dt.datetime.now().astimezone() - dt.timedelta(seconds=2 * GRACE_SECONDS)
+    return due if due is not None and due < late else None
 
 
 def next_run(settings: TargetSettings, now: dt.datetime) -> dt.datetime | None:

@@ -8,25 +8,22 @@ held (DESIGN 5.4).
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 from config.settings import LeaverPolicy, OperationName, TargetSettings, Trigger
 from provisioning.diff import changes_from
+from provisioning.errors import Throttled
 from provisioning.expressions import EvaluationError
 from provisioning.finding import still_there
 from provisioning.mapping import CompiledTarget
 from provisioning.model import Link, Presence, RemoteUser, Removal, SourceUser
 from provisioning.ports import SourceReader, Target
-from state.links import NOBODY
 from state.target_state import TargetState
 
 READ = 500
-# For whoever is being worked on.
-PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ class Verification:
                     strangers[each.external_id] = _Stranger(each.scim_id, each.active)
             listed.update(account.scim_id for account in page)
         missing = [user async for user in self._missing(listed)]
-        await self._change([*drifted, *missing], _unsure)
+        await self.state.links.change([*drifted, *missing], _unsure)
         orphans, unlinked = await self._sorted_out(strangers)
         return Verified(
             len(listed), tuple(drifted), tuple(missing), unlinked, len(orphans), await self._hold(orphans)
@@ -109,37 +106,13 @@ class Verification:
                 yield user
             told |= gone
 
-    async def _change(self, users: Sequence[str], change: Callable[[str, Link], Link | None]) -> list[str]:
-        """Writes anew what is known of them. Of whoever is being worked on once that has ended: what a worker writes then would be
-        all that is known. After a while all the same. Gives those of whom it was written.
-        """
-        changed: list[str] = []
-        for start in range(0, len(users), READ):
-            left = list(users[start : start + READ])
-            for pause in PAUSES:
-                await asyncio.sleep(pause)
-                links = await self.state.links.get_many(left)
-                wanted = {
-                    user: after for user, link in links.items() if (after := change(user, link)) is not None
-                }
-                holder = NOBODY if pause != PAUSES[-1] else ""
-                puts = [
-                    self.state.links.put(user, link, instead_of=links[user].scim_id, holder=holder)
-                    for user, link in wanted.items()
-                ]
-                written = dict(zip(wanted, await asyncio.gather(*puts), strict=True))
-                changed += [user for user, done in written.items() if done]
-                if not (left := [user for user, done in written.items() if not done]):
-                    break
-        return changed
-
     async def _sorted_out(
         self, strangers: Mapping[str, _Stranger]
     ) -> tuple[Mapping[str, _Stranger], tuple[str, ...]]:
         """Orphans, and users who were unlinked. Whoever has been linked since to the account that was listed is neither."""
         # Only where the externalId is the uuid can Drupal be asked whose it is.
         orphans: dict[str, _Stranger] = {}
-        unlinked: list[str] = []
+        known: list[str] = []
         ids = list(strangers) if self.compiled.external_id_is_uuid else []
         for start in range(0, len(ids), READ):
             page = ids[start : start + READ]
@@ -147,16 +120,20 @@ class Verification:
             there = await self.reader.present(page)
             # Of somebody who has a link, as of a create whose answer was lost, it is no orphan: they are leavers like others.
             orphans |= {each: strangers[each] for each in page if each not in there and each not in links}
-            unlinked += await self._change(
-                [each for each in page if each in links], partial(self._matched_anew, strangers)
-            )
+            known += links
+        unlinked = await self.state.links.change(known, partial(self._matched_anew, strangers))
         return orphans, tuple(unlinked)
 
     def _matched_anew(self, strangers: Mapping[str, _Stranger], user: str, link: Link) -> Link | None:
         """Of users who have an account they are not linked to, but those who are just being made one. Their link stays, in doubt:
         without one, workers could believe an older listing that there is no account.
         """
-        if link.scim_id == strangers[user].scim_id or (link.in_doubt and not link.has_account):
+        other, leavers = strangers[user], self.settings.leavers
+        if link.scim_id == other.scim_id or (link.in_doubt and not link.has_account):
+            return None
+        deletes = LeaverPolicy.DELETE in {leavers.blocked, leavers.out_of_scope, leavers.deleted}
+        if link.has_account and not (link.active or other.active or deletes):
+            # A leaver's: nothing is to be done, and what we know is worth more.
             return None
         return Link("", None, fingerprint="", digests={}, active=False).doubting(self.compiled.mapped)
 
@@ -192,12 +169,16 @@ class Verification:
             if account.active or operation is OperationName.DELETE
         }
         known = await self.state.guard.rejected(told) | {each.user for each in await self.state.ledger.held()}
-        held = 0
+        held, asking = 0, True
         for external_id in sorted(told.keys() - known):
             account = orphans[external_id]
             # A long listing is old when it ends: its user may have left meanwhile, and the account been removed.
-            if not await still_there(self.target, account.scim_id):
-                continue
+            try:
+                if asking and not await still_there(self.target, account.scim_id):
+                    continue
+            except Throttled:
+                # A person is asked about more than there is, then.
+                asking = False
             entry = {
                 "target": self.state.target,
                 "operation": operation.value,

@@ -226,7 +226,9 @@ class Applying:
         """Before the link says that the user's account is deactivated. One that cannot be keeps none of the rest active."""
         failed: Permanent | Transient | None = None
         for scim_id in operation.others:
-            failed = await self._deactivate_other(scim_id) or failed
+            error = await self._deactivate_other(scim_id)
+            # One without an answer is what has to be waited for.
+            failed = error if failed is None or isinstance(error, AmbiguousWrite) else failed
         if failed is not None:
             await self._deactivate_other(operation.scim_id)
             raise failed
@@ -241,8 +243,6 @@ class Applying:
         except Missing:
             # A proxy without its target says so of everybody (raises Outage then).
             await self.ports.target.probe()
-        except AmbiguousWrite:
-            raise
         except (Conflict, Superseded) as error:
             return Transient(error.detail, status_code=error.status_code)
         except (Permanent, Transient) as error:

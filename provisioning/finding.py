@@ -147,7 +147,7 @@ class Finder:
 
 
 async def still_there(target: Target, scim_id: str) -> bool:
-    """Whether an account is that was found, or listed, a while ago. One that cannot be read was found all the same."""
+    """Whether an account that was found, or listed, a while ago is still there. One that cannot be read was found all the same."""
     with suppress(Permanent, Transient):
         try:
             await target.get(scim_id)

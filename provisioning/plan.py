@@ -188,8 +188,9 @@ def _unqualified(
     # not: a name alone never deactivates or deletes anybody.
     external_id = claimed_id(source, policy)
     unsure = link is not None and link.in_doubt
-    # Of a user who is gone there is nothing else to look by, whatever accounts are matched by.
-    searched = "externalId" in policy.matching or source.presence is Presence.GONE
+    # Of a user who is gone there is nothing else to look by, whatever accounts are matched by; but not where none was due.
+    perhaps_left = source.presence is Presence.GONE and (link is None or unsure)
+    searched = "externalId" in policy.matching or perhaps_left
     if not unsure and (external_id is None or not searched):
         return Nothing("no account is known, and none is due")
     # Some targets' search does not see externalId: what a create may have made is looked for by all there is.

@@ -25,6 +25,7 @@ ANSWER_SECONDS = 30
 # The first question, with all attempts: a person may be waiting for what is wrong.
 FIRST_ANSWER_SECONDS = 10
 CONNECTIONS = 32
+NEARLY_FULL = 0.9
 
 
 class RedisUnavailable(Exception):  # an outage, named as one
@@ -155,7 +156,7 @@ async def warnings(client: Redis, settings: Settings) -> tuple[str, ...]:
         return ()
     try:
         memory = await client.info("memory")
-        persistence = await client.info("persistence")
+        persistence, stats = await client.info("persistence"), await client.info("stats")
     except redis.RedisError:
         return ()
     found = []
@@ -166,6 +167,13 @@ async def warnings(client: Redis, settings: Settings) -> tuple[str, ...]:
         found.append(
             "append-only file is off: a restart loses what was queued since the last snapshot; set appendonly yes"
         )
+    if stats.get("evicted_keys"):
+        found.append(
+            f"{stats['evicted_keys']} keys were evicted since it was started: links may be lost; run `scimpipe sync --verify` once"
+        )
+    used, most = memory.get("used_memory", 0), memory.get("maxmemory", 0)
+    if most and used > NEARLY_FULL * most:
+        found.append(f"{used / most:.0%} of maxmemory is in use: at 100 % nothing can be enqueued; raise it")
     return tuple(found)
 
 

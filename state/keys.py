@@ -29,12 +29,13 @@ scimpipe:{T}:run:R:users set     users the run still waits for
 scimpipe:{T}:changes     hash    change detection: watermark and the ids seen at it
 scimpipe:{@drupal}:site  string  uuid of user 1 of the site whose users are linked
 scimpipe:{@drupal}:roster hash   change detection: range of uids -> the users the site had in it (packed)
+scimpipe:{@drupal}:polls hash    change detection: when a poll last came to an end, since when they fail, and why
 scimpipe:{T}:pace        hash    the rate at which requests are sent, where one is known or set (state.rate); expires
 scimpipe:{T}:paced       zset    number -> ms: moments at which requests were sent, of the last half minute; expires
 scimpipe:{T}:scanner     string  who scans for a full sync; expires
 scimpipe:targets         set     names that targets have, or once had: of those no longer in the config the links stay
 scimpipe:key             string  32 random bytes (hex): the key of all digests
-scimpipe:process:ID      string  a process that is alive; expires
+scimpipe:process:ID      string  a process that is alive: a digest of its config, and its lanes; expires
 scimpipe:leader:NAME     string  who leads; expires
 dramatiq:*               the queue: hints only (see dramatiq's dispatch.lua)
 """

@@ -11,9 +11,10 @@ scimpipe:{T}:linked  hash  #NAME -> a layout: paths, a hash of four letters each
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 from config.json_text import encoded
 from provisioning.model import Link
@@ -26,6 +27,7 @@ from state.together import Together
 AT_ONCE = 1_000
 # As holder of a lease: of whoever changes what is known of a user only while nobody has that user.
 NOBODY = "-"
+PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 COMMON = """
 local links, owners, linked, leased = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -175,6 +177,31 @@ class LinkStore:
         # One argument: redis-py looks at each several times over.
         arguments = [self._text.layout, self._text.layout_paths, encoded(puts)]
         return list(await self._put(keys=self._keys, args=arguments))
+
+    async def change(self, users: Sequence[str], change: Callable[[str, Link], Link | None]) -> list[str]:
+        """Writes anew what is known of users, from outside; None leaves a link as it is. Of whoever is being worked on once that has
+        ended, for what the worker writes then would be all that is known; after a quarter of a minute all the same. Gives those
+        of whom it was written.
+        """
+        left: list[str] = list(users)
+        changed: list[str] = []
+        for pause in PAUSES:
+            await asyncio.sleep(pause if left else 0)
+            holder = NOBODY if pause != PAUSES[-1] else ""
+            refused: list[str] = []
+            for start in range(0, len(left), AT_ONCE):
+                links = await self.get_many(left[start : start + AT_ONCE])
+                wanted = {
+                    user: after for user, link in links.items() if (after := change(user, link)) is not None
+                }
+                puts = [
+                    self.put(user, link, instead_of=links[user].scim_id, holder=holder)
+                    for user, link in wanted.items()
+                ]
+                for user, written in zip(wanted, await asyncio.gather(*puts), strict=True):
+                    (changed if written else refused).append(user)
+            left = refused
+        return changed
 
     async def drop(self, user: str, scim_id: str, *, holder: str = "") -> bool:
         return bool(await self._drop(keys=self._keys, args=[user, scim_id, holder]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
+from typing import NamedTuple, Self
 
 from state.client import Redis
 from state.keys import PREFIX
@@ -40,21 +41,44 @@ def abandoned() -> bool:
     return False
 
 
+class Announced(NamedTuple):
+    """What a process says of itself. config: config.digest of what it was started with. lanes: of a worker."""
+
+    config: str = ""
+    lanes: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        config, _, lanes = text.partition(" ")
+        return cls(config, tuple(lanes.split(",")) if lanes else ())
+
+    @property
+    def text(self) -> str:
+        return f"{self.config} {','.join(self.lanes)}"
+
+
 class Processes:
     """Announcements that expire by themselves."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def announce(self, kind: str, identifier: str) -> None:
+    async def announce(self, kind: str, identifier: str, announced: Announced) -> None:
         """kind: worker, scheduler, changes. To be repeated every BEAT_SECONDS."""
-        await self._redis.set(f"{PREFIX}:process:{kind}:{identifier}", "1", ex=ALIVE_SECONDS)
+        await self._redis.set(f"{PREFIX}:process:{kind}:{identifier}", announced.text, ex=ALIVE_SECONDS)
 
     async def withdraw(self, kind: str, identifier: str) -> None:
         await self._redis.delete(f"{PREFIX}:process:{kind}:{identifier}")
 
     async def count(self, kind: str) -> int:
-        return len([name async for name in self._redis.scan_iter(f"{PREFIX}:process:{kind}:*", count=1000)])
+        return len(await self._names(kind))
+
+    async def alive(self, kind: str) -> tuple[Announced, ...]:
+        texts = [await self._redis.get(name) for name in await self._names(kind)]
+        return tuple(Announced.read(text) for text in texts if text is not None)
+
+    async def _names(self, kind: str) -> list[str]:
+        return [name async for name in self._redis.scan_iter(f"{PREFIX}:process:{kind}:*", count=1000)]
 
 
 class Leadership:

@@ -58,6 +58,7 @@ local now = tonumber(T[1]) * 1000 + math.floor(tonumber(T[2]) / 1000)
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[1], 'scanned_all', 1)
+redis.call('HDEL', KEYS[1], 'error')
 if redis.call('SCARD', KEYS[1] .. ':users') == 0 then redis.call('HSETNX', KEYS[1], 'finished_at', now) end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 redis.call('EXPIRE', KEYS[1] .. ':users', ARGV[2])
@@ -136,6 +137,10 @@ class Runs:
         keys = [self._prefix + run_id, self._scanner]
         if not await self._scanned(keys=keys, args=[owner, KEEP_SECONDS]):
             raise ScannerLostError
+
+    async def failing(self, run_id: str, reason: str) -> None:
+        """Why its scan could not go on; forgotten once it has come to its end."""
+        await self._redis.hset(self._prefix + run_id, "error", reason)
 
     async def stop_scanning(self, owner: str) -> None:
         """Lets another process resume at once."""

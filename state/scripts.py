@@ -227,7 +227,7 @@ return out
 """
 )
 
-# ARGV: JSON: a list for each user of user, held entry as a person was shown it, what is rejected. Who has been settled since has
+# ARGV: JSON: a list for each user of user, held entry as it was a moment ago, what is rejected. Who has been settled since has
 # nothing that could be rejected. Gives how many.
 REJECT = (
     COMMON

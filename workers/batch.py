@@ -22,6 +22,7 @@ from provisioning.errors import (
 )
 from provisioning.model import Job, Link, OutcomeName, Result, SourceUser
 from provisioning.ports import SourceReader
+from provisioning.retry import LATE_SECONDS
 from scim.transport import LEASE, SENT, SHARED, counted
 from state.broker import lane_of
 from state.gate import Gate
@@ -202,8 +203,7 @@ class Batch:
             await self._source_failed([job.user], error)
         except LeaseLostError:
             # Whoever has the user now settles it.
-            if requests:
-                await self._look_again(job)
+            await self._look_again(job)
         except Exception as error:
             # A defect of ours must not stop the others, nor go round for ever.
             self._log.exception("unexpected_error", target=job.target, user=job.user)
@@ -226,7 +226,11 @@ class Batch:
         seconds = error.retry_after_seconds or 1.0
         if await self._work.state.gate.throttle(seconds):
             self._log.warning(
-                "target_throttled", target=job.target, seconds=seconds, status_code=error.status_code
+                "target_throttled",
+                target=job.target,
+                user=job.user,
+                seconds=seconds,
+                status_code=error.status_code,
             )
         if seconds > PATIENCE_SECONDS:
             self._close(seconds)
@@ -255,8 +259,7 @@ class Batch:
     async def _settle(self, job: Job, result: Result) -> None:
         settled = await self._ledger.settle(job, self._owner, result)
         if not settled.applied:
-            if result.requests:
-                await self._look_again(job)
+            await self._look_again(job, late=result.unanswered)
             return
         self._done += 1
         log_result(self._log, result)
@@ -267,12 +270,16 @@ class Batch:
         elif settled.again:
             await self._work.state.send([job.user], settled.again)
 
-    async def _look_again(self, job: Job) -> None:
-        """The lease has gone, and what this worker has sent since may be what the account is like: the next one reads it."""
-        links = self._work.state.links
-        for user, link in (await links.get_many([job.user])).items():
-            if link.has_account:
-                await links.put(user, link.unsure())
+    async def _look_again(self, job: Job, *, late: bool = False) -> None:
+        """The lease has gone, and what this worker has sent may be what the account is like: the next one reads it. late: it may
+        still be carried out.
+        """
+        if all(method == "GET" for method in self._requests.get(job.user, ())):
+            return
+        await asyncio.sleep(LATE_SECONDS if late else 0)
+        await self._work.state.links.change(
+            [job.user], lambda _, link: link.unsure() if link.has_account else None
+        )
         for trigger, operations in job.permits.items():
             await self._work.state.submit([job.user], trigger, operations=operations)
 

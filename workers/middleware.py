@@ -12,12 +12,15 @@ import uvloop
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread, set_event_loop_thread
 from dramatiq.middleware import AsyncIO, Middleware
 
+from config.digest import config_digest
 from state.connection import log_warnings
-from state.processes import BEAT_SECONDS, Processes, process_id
+from state.ledger import BULK, INTERACTIVE
+from state.processes import BEAT_SECONDS, Announced, Processes, process_id
 from workers.parents import watch_parents
 from workers.runtime import Runtime
 
 COLLECT_AFTER = 20_000
+LANES = (BULK, INTERACTIVE)
 # Where Redis does not answer, the announcement ends by itself.
 WITHDRAW_SECONDS = 3.0
 
@@ -43,6 +46,7 @@ class Lifecycle(Middleware):
         self.owner = process_id()
         self.runtime: Runtime | None = None
         self.stopping = asyncio.Event()
+        self._lanes: tuple[str, ...] = LANES
         self._beat: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
 
@@ -56,6 +60,7 @@ class Lifecycle(Middleware):
         worker.queue_prefetch = worker.worker_threads
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
+        self._lanes = tuple(sorted(worker.consumer_whitelist or LANES))
         thread = get_event_loop_thread()
         assert thread is not None, "EventLoop has started it"
         thread.run_coroutine(self._start())
@@ -87,7 +92,8 @@ class Lifecycle(Middleware):
             await log_warnings(self.log, await self.opened.connect(), self.opened.settings)
         while True:
             with contextlib.suppress(Exception):
-                await Processes(await self.opened.connect()).announce("worker", self.owner)
+                announced = Announced(config_digest(self.opened.settings), self._lanes)
+                await Processes(await self.opened.connect()).announce("worker", self.owner, announced)
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _withdraw(self) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
-from config.settings import ScheduledSettings
+from config.settings import MappedValue, ScheduledSettings, TargetSettings
 from producers.full_sync import FullSync
 from producers.schedule import Scheduler
 from provisioning.errors import SourceUnreadable
@@ -35,7 +36,13 @@ class Opened:
         self.redis, self.owner, self.reader = client, "here", FakeSite()
         self.source_gate = Gate(client, SOURCE)
         scheduled = ScheduledSettings(operations=ALL, cron=cron)
-        self.settings = SimpleNamespace(targets={"acme": SimpleNamespace(scheduled=scheduled)})
+        target = TargetSettings(
+            name="acme",
+            base_url="https://acme.example",
+            mapping={"userName": MappedValue(value="name")},
+            scheduled=scheduled,
+        )
+        self.settings = SimpleNamespace(targets={"acme": target})
         self.world = world
 
     def state(self, name: str) -> Any:  # there is one
@@ -181,6 +188,8 @@ def test_nothing_is_made_up_for_that_was_not_missed(world, minutes):
         async def another() -> bool:
             return (await world.state.runs.last()).run_id != before.run_id
 
-        assert not await leads(Opened(world, client, cron_at(at)), another, 2)
+        with capture_logs() as logged:
+            assert not await leads(Opened(world, client, cron_at(at)), another, 2)
+        assert ("sync_missed" in [line["event"] for line in logged]) == (minutes > 5)
 
     world(body)

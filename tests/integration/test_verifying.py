@@ -118,6 +118,19 @@ def test_a_second_account_of_somebody_whose_first_one_has_drifted_is_found_too(w
     world(body)
 
 
+def test_former_accounts_of_a_leaver_that_are_inactive_are_left_alone(world):
+    async def body(world):
+        await work(world)
+        world.site.edit(LEAVER, status=False)
+        await work(world)
+        links = await world.state.links.get_many([LEAVER])
+        await world.target.create({"userName": "second", "externalId": LEAVER, "active": False})
+        assert (await verify(world)).unlinked == ()
+        assert await world.state.links.get_many([LEAVER]) == links
+
+    world(body)
+
+
 @pytest.mark.parametrize("first", [False, True])
 def test_of_two_orphans_of_one_user_the_active_one_is_held(world, first):
     async def body(world):

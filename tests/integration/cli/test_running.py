@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -121,3 +123,23 @@ def test_a_worker_without_redis_says_that_it_is_redis(tmp_path):
         within_half_a_minute(lambda: "RedisUnreachable" in said(tmp_path).read_text())
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def test_status_tells_of_processes_that_are_missing_or_have_another_config(tmp_path, redis_url):
+    def status() -> tuple[int, dict[str, Any]]:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", "status", "--strict", "--json"],
+            cwd=tmp_path, env={**os.environ, "ACME_TOKEN": "token", "PYTHONPATH": str(Path(__file__).parents[3])},
+            capture_output=True, check=False,
+        )  # fmt: skip
+        return done.returncode, json.loads(done.stdout)
+
+    with command(tmp_path, redis_url):
+        within_half_a_minute(lambda: status()[1]["workers"] == 1)
+        code, shown = status()
+        told = " ".join(shown["warnings"])
+        assert (code, "--lane interactive" in told, "scimpipe scheduler" in told) == (1, True, True)
+        assert "restart" not in told
+        config = tmp_path / "scimpipe.toml"
+        config.write_text(config.read_text().replace("[targets.acme]", '[targets.acme]\nadopt = "never"'))
+        assert "1 of 1 worker processes" in " ".join(status()[1]["warnings"])

@@ -12,7 +12,7 @@ from state.gate import FAILURES, Gate
 from state.guard import RemovalGuard, rejection
 from state.links import LinkStore, digest_key
 from state.memory import QuirkStore, RewrittenStore
-from state.processes import Leadership, Processes
+from state.processes import Announced, Leadership, Processes
 from tests.support.valkey import with_redis
 
 LINK = Link("id-1", 'W/"1"', "print", {'emails[type eq "work"].value': "abc", "userName": "def"}, True)
@@ -336,10 +336,12 @@ def test_one_process_leads_and_another_follows_when_it_is_gone(redis_url):
 def test_processes_announce_themselves(redis_url):
     async def body(client):
         processes = Processes(client)
-        await processes.announce("worker", "a")
-        await processes.announce("worker", "b")
-        await processes.announce("scheduler", "c")
+        await processes.announce("worker", "a", Announced("c", ("bulk", "interactive")))
+        await processes.announce("worker", "b", Announced("c"))
+        await processes.announce("scheduler", "c", Announced("c"))
         await processes.withdraw("worker", "b")
         assert await processes.count("worker") == 1
+        assert await processes.alive("worker") == (Announced("c", ("bulk", "interactive")),)
+        assert await processes.alive("scheduler") == (Announced("c"),)
 
     with_redis(redis_url, body)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from config.settings import LeaverSettings, MappedValue, OperationName
-from provisioning.errors import Missing, Outage, Permanent, Superseded
+from provisioning.errors import AmbiguousWrite, Missing, Outage, Permanent, Superseded
 from provisioning.model import OutcomeName, Removal
 from tests.support.fakes import lost_answer
 from tests.support.reconciling import ANNA, BERT, World
@@ -94,7 +94,11 @@ def test_no_account_of_a_leaver_who_has_two_stays_active(lost):
 
 @pytest.mark.parametrize(
     ("refusal", "outcome"),
-    [(Permanent("no"), OutcomeName.FAILED), (Superseded("changed"), OutcomeName.PENDING)],
+    [
+        (Permanent("no"), OutcomeName.FAILED),
+        (Superseded("changed"), OutcomeName.PENDING),
+        (AmbiguousWrite("500"), OutcomeName.PENDING),
+    ],
 )
 def test_an_account_that_cannot_be_deactivated_keeps_none_of_the_others_active(refusal, outcome):
     world, refused = left_with(3), iter([refusal])
