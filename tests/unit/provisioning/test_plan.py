@@ -254,7 +254,8 @@ def test_a_user_who_is_gone_is_looked_for_by_the_uuid_whatever_accounts_are_matc
     assert isinstance(decision, op.LookUp)
     assert "externalId" in decision.attributes
     assert isinstance(plan(source(Presence.BLOCKED), None, None, named), op.Nothing)
-    assert isinstance(plan(source(Presence.GONE), ABSENT_LINK, None, named), op.Nothing), "none was due"
+    none_was_due = ABSENT_LINK._replace(fingerprint="of a blocked user")
+    assert isinstance(plan(source(Presence.GONE), none_was_due, None, named), op.Nothing)
 
 
 def test_of_a_user_who_is_gone_nothing_is_looked_for_unless_the_external_id_is_the_uuid():
