@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # In polls, and in seconds at least: what a large site may take for one.
 LATE_POLLS, LATE_SECONDS = 10, 300.0
+# What fails once may succeed a moment later.
+FAILING_SECONDS = 60.0
 _TAKES = {"interactive": "manual and automatic changes", "bulk": "full syncs"}
 _WITHOUT = {
     "scheduler": "no scheduler is running: no full sync starts by itself, lost messages are not sent again and no quarantine "
@@ -34,8 +36,10 @@ def of_processes(settings: Settings, alive: Mapping[str, Sequence[Announced]], d
                 "another release: restart them"
             )
     lanes = {lane for each in alive["worker"] for lane in each.lanes}
+    # The former release's say nothing of lanes.
+    told = alive["worker"] and all(each.lanes for each in alive["worker"])
     for lane, what in _TAKES.items():
-        if alive["worker"] and lane not in lanes:
+        if told and lane not in lanes:
             yield f"no worker takes {what}: start `scimpipe worker --lane {lane}`"
     if not alive["scheduler"]:
         yield _WITHOUT["scheduler"]
@@ -44,11 +48,12 @@ def of_processes(settings: Settings, alive: Mapping[str, Sequence[Announced]], d
 
 
 def of_polls(settings: Settings, polled: Polled, running: bool) -> Iterator[str]:
-    if not _polled(settings):
+    if not running or not _polled(settings):
         return
     if polled.failing_since is not None:
-        yield f"change detection cannot read Drupal since {iso(polled.failing_since)}: {polled.reason}"
-    elif running and polled.at is not None:
+        if time.time() - polled.failing_since > FAILING_SECONDS:
+            yield f"polls of change detection fail since {iso(polled.failing_since)}: {polled.reason}"
+    elif polled.at is not None:
         seconds = time.time() - polled.at
         if seconds > max(LATE_SECONDS, LATE_POLLS * settings.drupal.poll_seconds):
             yield f"no poll of change detection has come to an end since {iso(polled.at)}"

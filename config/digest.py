@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 from config.settings import Settings
 
-# Where secrets and certificates lie may differ from machine to machine.
-_OF_THE_MACHINE = {"token", "oauth2", "ca_file"}
+# Secrets, where files lie, and how much a process does at a time may differ from machine to machine.
+_LEFT_OUT: Any = {"token": True, "ca_file": True, "limits": True, "oauth2": {"client_secret"}}
+_OF_DRUPAL: Any = {"kind", "base_url", "table_prefix", "poll_seconds"}
 
 
 def config_digest(settings: Settings) -> str:
-    """Of the targets, the same on every machine."""
-    targets = {name: target.model_dump(exclude=_OF_THE_MACHINE) for name, target in settings.targets.items()}
-    text = json.dumps(targets, sort_keys=True, default=_plain)
+    """Of the targets and of the site, the same on every machine."""
+    known = {
+        "targets": {name: target.model_dump(exclude=_LEFT_OUT) for name, target in settings.targets.items()},
+        "drupal": settings.drupal.model_dump(include=_OF_DRUPAL),
+    }
+    text = json.dumps(known, sort_keys=True, default=_plain)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 

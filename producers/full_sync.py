@@ -75,9 +75,8 @@ class FullSync:
             await self._submit_leaving(run_id, found)
             await self.state.runs.scanned(run_id, self.owner)
         except BaseException as error:
-            if isinstance(error, ProvisioningError):
-                await self.state.runs.failing(run_id, error.detail)
-            await self.state.runs.stop_scanning(self.owner)
+            why = error.detail if isinstance(error, ProvisioningError) else ""
+            await self.state.runs.stop_scanning(run_id, self.owner, why)
             raise
         finally:
             keeping.cancel()

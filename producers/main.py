@@ -104,10 +104,16 @@ def rest(period: float, took: float) -> float:
 
 async def poll_once(all_of_it: Opened, leadership: Leadership, detection: ChangeDetection) -> None:
     """One of several pollers polls. What goes wrong is told and tried again at the next turn."""
+    try:
+        if await leadership.hold() and (await all_of_it.source_gate.health()).open:
+            await _poll(all_of_it, detection)
+    except Exception:
+        all_of_it.log.exception("unexpected_error")
+
+
+async def _poll(all_of_it: Opened, detection: ChangeDetection) -> None:
     gate, polls = all_of_it.source_gate, Polls(all_of_it.redis)
     try:
-        if not await leadership.hold() or not (await gate.health()).open:
-            return
         await detection.poll()
         await gate.worked()
         await polls.ended()
@@ -118,7 +124,8 @@ async def poll_once(all_of_it: Opened, leadership: Leadership, detection: Change
         elif first:
             # The gate may stay open, as workers read what polls cannot.
             all_of_it.log.warning("source_unreadable", reason=error.detail)
+    except RedisError:
+        raise
     except Exception as error:
-        all_of_it.log.exception("unexpected_error")
-        with contextlib.suppress(RedisError):
-            await polls.failed(f"internal error ({type(error).__name__}); see the log of change detection")
+        await polls.failed(f"internal error ({type(error).__name__}); see the log of change detection")
+        raise

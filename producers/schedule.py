@@ -86,7 +86,7 @@ class Scheduler:
                 if run is None:
                     continue
                 missed = overdue(settings, run.started_at)
-                if missed is not None:
+                if missed is not None and run.finished_at is not None:
                     # Too long ago to be made up for.
                     self._log.warning("sync_missed", target=name, due=missed.isoformat(timespec="seconds"))
                 if _stopped(run) or _missed(settings, run.started_at):
@@ -162,8 +162,11 @@ def _missed(settings: TargetSettings, begun: float) -> bool:
 
 
 def overdue(settings: TargetSettings, begun: float) -> dt.datetime | None:
-    """The first cron time after the last full sync was begun, if nobody began one then, or a little later."""
-    due = next_run(settings, dt.datetime.fromtimestamp(begun).astimezone())
+    """The first cron time after the last full sync was begun, if nobody began one then, or a little later. By the time zone of this
+    process.
+    """
+    # One that cron began: by Redis' clock that may have been a moment before.
+    due = next_run(settings, dt.datetime.fromtimestamp(begun + 60).astimezone())
     late = dt.datetime.now().astimezone() - dt.timedelta(seconds=2 * GRACE_SECONDS)
     return due if due is not None and due < late else None
 

@@ -169,7 +169,8 @@ async def warnings(client: Redis, settings: Settings) -> tuple[str, ...]:
         )
     if stats.get("evicted_keys"):
         found.append(
-            f"{stats['evicted_keys']} keys were evicted since it was started: links may be lost; run `scimpipe sync --verify` once"
+            f"{stats['evicted_keys']} keys of this server were evicted, so links may be lost: run `scimpipe sync --verify` once, and "
+            "then CONFIG RESETSTAT, which ends this warning"
         )
     used, most = memory.get("used_memory", 0), memory.get("maxmemory", 0)
     if most and used > NEARLY_FULL * most:

@@ -27,7 +27,10 @@ if current and redis.call('HEXISTS', ARGV[3] .. current, 'started_at') == 1
   if redis.call('HEXISTS', ARGV[3] .. current, 'scanned_all') == 1 then return {current, 'busy'} end
   -- our own lock: this is asked once more, as no answer came
   local free = redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[4])
-  if free or redis.call('GET', KEYS[2]) == ARGV[2] then return {current, 'resume'} end
+  if free or redis.call('GET', KEYS[2]) == ARGV[2] then
+    redis.call('HDEL', ARGV[3] .. current, 'error')
+    return {current, 'resume'}
+  end
   return {current, 'busy'}
 end
 if not redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[4]) then return {current or '', 'busy'} end
@@ -47,9 +50,11 @@ return 1
 _KEEP = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 """
-# KEYS: scanner lock. ARGV: owner.
+# KEYS: run hash, scanner lock. ARGV: owner, why, or ''. Only for who scans.
 _STOP = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return end
+redis.call('DEL', KEYS[2])
+if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], 'error', ARGV[2]) end
 """
 # KEYS: run hash, scanner lock. ARGV: owner, keep_seconds.
 _SCANNED = """
@@ -138,13 +143,9 @@ class Runs:
         if not await self._scanned(keys=keys, args=[owner, KEEP_SECONDS]):
             raise ScannerLostError
 
-    async def failing(self, run_id: str, reason: str) -> None:
-        """Why its scan could not go on; forgotten once it has come to its end."""
-        await self._redis.hset(self._prefix + run_id, "error", reason)
-
-    async def stop_scanning(self, owner: str) -> None:
-        """Lets another process resume at once."""
-        await self._stop(keys=[self._scanner], args=[owner])
+    async def stop_scanning(self, run_id: str, owner: str, error: str = "") -> None:
+        """Lets another process resume at once. error: why the scan could not go on; forgotten once it does."""
+        await self._stop(keys=[self._prefix + run_id, self._scanner], args=[owner, error])
 
     async def get(self, run_id: str) -> Run | None:
         fields = await self._redis.hgetall(self._prefix + run_id)

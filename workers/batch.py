@@ -276,12 +276,15 @@ class Batch:
         """
         if all(method == "GET" for method in self._requests.get(job.user, ())):
             return
-        await asyncio.sleep(LATE_SECONDS if late else 0)
-        await self._work.state.links.change(
-            [job.user], lambda _, link: link.unsure() if link.has_account else None
-        )
-        for trigger, operations in job.permits.items():
-            await self._work.state.submit([job.user], trigger, operations=operations)
+        try:
+            await asyncio.sleep(LATE_SECONDS if late else 0)
+            await self._work.state.links.change(
+                [job.user], lambda _, link: link.unsure() if link.has_account else None
+            )
+        finally:
+            # Of a worker that is to end, too.
+            for trigger, operations in job.permits.items():
+                await self._work.state.submit([job.user], trigger, operations=operations)
 
     async def _hand_back(self, job: Job, seconds: float) -> None:
         await self._ledger.hand_back([job.user], self._owner, seconds)

@@ -155,7 +155,7 @@ def test_a_scan_that_is_resumed_counts_those_it_saw_before(world):
                 world.site.delete(gone)
             run_id, _ = await world.state.runs.start("owner", "scheduled")
             await world.state.runs.advance(run_id, "owner", 10, scanned=10)
-            await world.state.runs.stop_scanning("owner")
+            await world.state.runs.stop_scanning(run_id, "owner")
             assert (await world.run_sync()).run_id == run_id
             assert world.sent.users == ([gone] if gone else [])
             assert await world.all_links_read() == bool(gone)

@@ -281,7 +281,7 @@ def test_a_scan_that_failed_goes_on_where_it_stopped_and_forgets_no_leaver(world
         world.site.edit(USERS[0], status=False)
         run_id, kind = await world.sync.start("scheduled")
         await world.state.runs.advance(run_id, "owner", 10, scanned=10)
-        await world.state.runs.stop_scanning("owner")
+        await world.state.runs.stop_scanning(run_id, "owner")
         again, kind = await world.sync.start("scheduled")
         assert (again, kind) == (run_id, "resume")
         await world.sync.scan(run_id, kind)

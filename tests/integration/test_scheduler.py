@@ -11,7 +11,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from config.settings import MappedValue, ScheduledSettings, TargetSettings
+from config.settings import DrupalDatabaseSettings, MappedValue, ScheduledSettings, TargetSettings
 from producers.full_sync import FullSync
 from producers.schedule import Scheduler
 from provisioning.errors import SourceUnreadable
@@ -42,7 +42,8 @@ class Opened:
             mapping={"userName": MappedValue(value="name")},
             scheduled=scheduled,
         )
-        self.settings = SimpleNamespace(targets={"acme": target})
+        drupal = DrupalDatabaseSettings(url="sqlite:///x")
+        self.settings = SimpleNamespace(targets={"acme": target}, drupal=drupal)
         self.world = world
 
     def state(self, name: str) -> Any:  # there is one
@@ -126,7 +127,8 @@ def test_a_start_that_is_asked_for_once_more_is_no_others(world):
         run_id, kind = await runs.start("here/1", "scheduled")
         assert (kind, await runs.start("here/1", "scheduled")) == ("new", (run_id, "resume"))
         assert await runs.start("here/2", "scheduled") == (run_id, "busy")
-        await runs.stop_scanning("here/2")
+        await runs.stop_scanning(run_id, "here/2", "not its business")
+        assert (await runs.get(run_id)).error == ""
         assert await runs.start("here/3", "scheduled") == (run_id, "busy")
 
     world(body)

@@ -204,9 +204,11 @@ def test_a_scan_whose_process_died_is_resumed_at_its_cursor(run):
         runs = Runs(client, "acme")
         run_id, _ = await runs.start("dead", "scheduled")
         await runs.advance(run_id, "dead", 41, scanned=41)
-        await runs.stop_scanning("dead")
+        await runs.stop_scanning(run_id, "dead", "Drupal does not answer")
+        assert (await runs.get(run_id)).error == "Drupal does not answer"
         assert await runs.start("alive", "scheduled") == (run_id, "resume")
-        assert (await runs.get(run_id)).cursor == 41
+        run = await runs.get(run_id)
+        assert (run.cursor, run.error) == (41, "")
 
     run(body)
 

@@ -52,6 +52,8 @@ def test_processes_of_another_config_are_told_and_where_secrets_lie_makes_it_no_
     here, elsewhere = config_digest(known), config_digest(settings(tmp_path, token="OF_ANOTHER_MACHINE"))
     edited = config_digest(settings(tmp_path, adopt="never"))
     assert of_processes(known, Announced(here, BOTH), Announced(elsewhere, BOTH)) == []
+    moved = known.model_copy(update={"drupal": known.drupal.model_copy(update={"table_prefix": "copy_"})})
+    assert config_digest(moved) != here
     (told,) = of_processes(known, Announced(here, BOTH), Announced(edited, BOTH), Announced("1", BOTH))
     assert told.startswith("2 of 3 worker processes")
     assert "restart" in told
@@ -65,6 +67,8 @@ def test_a_lane_without_a_worker_is_told(tmp_path, lanes, word):
     (told,) = of_processes(known, Announced(config_digest(known), lanes))
     assert word in told
     assert of_processes(known) == [], "that there is none at all is told by itself"
+    former = of_processes(known, Announced("1"), Announced(config_digest(known), lanes))
+    assert word not in " ".join(former), "whose lanes are not known"
 
 
 def test_a_process_that_is_missing_is_told_where_it_is_wanted(tmp_path):
@@ -80,10 +84,12 @@ def test_a_process_that_is_missing_is_told_where_it_is_wanted(tmp_path):
         (1, None, True, None),
         (400, None, True, "has come to an end"),
         (400, None, False, None),
-        (400, 300, True, "cannot read Drupal"),
+        (400, 300, True, "polls of change detection fail"),
+        (400, 300, False, None),
+        (400, 20, True, None),
         (None, None, True, None),
     ],
-    ids=["well", "late", "not running", "failing", "just begun"],
+    ids=["well", "late", "not running", "failing", "has failed", "failed once", "just begun"],
 )
 def test_polls_that_come_to_no_end_are_told(tmp_path, ended, failing, running, word):
     now = time.time()
@@ -115,3 +121,13 @@ def test_full_syncs_that_do_not_happen_are_told(tmp_path, hours_ago, at, error, 
     told = list(attention.of_full_syncs(load(tmp_path / "scimpipe.toml"), shown))
     assert len(told) == len(words)
     assert all(word in line for word, line in zip(words, told, strict=True))
+
+
+@pytest.mark.parametrize("early", [0, 1], ids=["at the second", "by another clock"])
+def test_a_full_sync_that_cron_began_was_not_missed(tmp_path, early):
+    cron_at = (dt.datetime.now().astimezone() - dt.timedelta(hours=2)).replace(second=0, microsecond=0)
+    text = CONFIG.replace("0 2 * * *", f"{cron_at.minute} {cron_at.hour} * * *")
+    (tmp_path / "scimpipe.toml").write_text(text.format(poll_seconds=5, token="T", adopt="never"))
+    begun = (cron_at - dt.timedelta(seconds=early)).isoformat(timespec="seconds")
+    shown = {"acme": {"last_run": {"started_at": begun, "at": "then", "error": None}}}
+    assert list(attention.of_full_syncs(load(tmp_path / "scimpipe.toml"), shown)) == []
