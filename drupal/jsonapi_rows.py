@@ -81,7 +81,7 @@ def user_of(row: Mapping[str, Any], names: Sequence[str]) -> SourceUser:
         "uuid": str(row["id"]),
         "status": bool(attributes[STATUS]),
         "roles": sorted(
-            name for name in map(_reference, _listed(relations["roles"])) if name != "authenticated"
+            name for name in map(_reference, _listed(relations["roles"])) if name and name != "authenticated"
         ),
         **{name: _text(attributes.get(name)) for name in TEXTS},
         **{name: unix(attributes.get(name)) for name in TIMES},
@@ -151,7 +151,7 @@ def _listed(relation: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _related(relation: Mapping[str, Any]) -> Any:
-    references = [_reference(each) for each in _listed(relation)]
+    references = [target for each in _listed(relation) if (target := _reference(each)) is not None]
     return references if isinstance(relation.get("data"), list) else next(iter(references), None)
 
 
@@ -159,4 +159,7 @@ def _reference(reference: Mapping[str, Any]) -> Any:
     """The id within the site: a role's machine name, a term's number."""
     meta = reference.get("meta")
     target = meta.get("drupal_internal__target_id") if isinstance(meta, Mapping) else None
-    return target if target is not None else reference.get("id")
+    if target is not None:
+        return target
+    # What is not there any more, as a term that was deleted, has a word in place of an id.
+    return None if reference.get("id") in {"missing", "virtual"} else reference.get("id")

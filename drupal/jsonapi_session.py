@@ -26,6 +26,7 @@ from drupal.errors import (
     IdentityLost,
     NotDrupal,
     SignInRefused,
+    Unavailable,
     Unintelligible,
     Unreachable,
 )
@@ -43,6 +44,8 @@ _LOCKED = (
     "given as the name, or five failures have locked the account out for 6 hours; correct drupal.username and "
     "drupal.password, then restart"
 )
+# Of /user/login, by a site that has none for JSON, or an answer without a session.
+_NO_JSON_SIGN_IN = frozenset({200, 401, 404, 405, 406, 415})
 _EXPIRED = (
     "Drupal no longer knows who we are, and signing in again did not help; check the account, then restart"
 )
@@ -99,7 +102,7 @@ class DrupalSession:
         response = await self._send(
             "GET", f"/jsonapi/user/user/{uuid}", params={"fields[user--user]": "name"}
         )
-        if response.status_code == 404 and "json" in response.headers.get("content-type", ""):
+        if response.status_code == 404 and _is_json(response):
             return False
         document_of(response)
         return True
@@ -141,13 +144,16 @@ class DrupalSession:
         )
         if response.status_code == 200 and (cookie := session_cookie(response)):
             self._headers = {"Cookie": cookie}
-        elif response.status_code in {400, 403}:
+        elif response.status_code == 400 and _is_json(response):
             self._lose(_LOCKED)
-        elif response.status_code >= 500:
-            document_of(response)
-        else:
-            # The site has no JSON sign-in: Basic on each request.
+        elif response.status_code == 403:
+            # Flood control says so before it looks at the password, and counts no failure; so may whatever stands before the site.
+            raise Unavailable("Drupal, or something before it, refuses sign-ins for now", status_code=403)
+        elif response.status_code in _NO_JSON_SIGN_IN:
+            # Basic on each request.
             self._basic = httpx.BasicAuth(name, password)
+        else:
+            document_of(response)
 
     async def _ask_for_token(self) -> None:
         form = {
@@ -157,7 +163,7 @@ class DrupalSession:
         }
         self._headers = {}
         response = await self._send("POST", "/oauth/token", data=form)
-        if response.status_code in {400, 401, 403}:
+        if response.status_code in {400, 401, 403} and _is_oauth_error(response):
             self._lost = "Drupal refuses client_id or client_secret; correct them in [drupal], then restart"
             raise SignInRefused(self._lost, status_code=response.status_code)
         if response.status_code == 404:
@@ -212,6 +218,19 @@ def _what_failed(error: Exception) -> str:
     if isinstance(cause, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)):
         return "cannot be reached; is drupal.base_url right, and the network up?"
     return "does not answer, or not in time; is drupal.base_url right, and the site up?"
+
+
+def _is_json(response: httpx.Response) -> bool:
+    return "json" in response.headers.get("content-type", "")
+
+
+def _is_oauth_error(response: httpx.Response) -> bool:
+    """RFC 6749 5.2; not what a proxy or a firewall before the site says."""
+    try:
+        document = json.loads(response.content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, Mapping) and isinstance(document.get("error"), str)
 
 
 def _client(ca_file: Path | None) -> aiohttp.ClientSession:

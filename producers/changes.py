@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from config.settings import Trigger
-from producers.departures import Departed, Departures, Watched
+from producers.departures import Departed, Departures, Watched, not_looked_at
+from provisioning.errors import SourceUnreadable
 from provisioning.model import Presence, UserRef
 from provisioning.plan import removes
 from provisioning.ports import SourceReader
@@ -62,9 +63,12 @@ class Share:
         )
 
     def moved(self, began: int, gone: frozenset[str]) -> Mark:
-        newest = max((ref.changed for ref in self.refs), default=self.mark.since)
-        since = max(self.mark.since, min(began, newest))
-        settled = {ref.uuid: ref.changed for ref in self.refs if ref.changed < began - SAME_SECOND}
+        newest = max((ref.changed for ref in self.refs if ref.changed <= began), default=self.mark.since)
+        since = max(self.mark.since, newest)
+        # A second save in the same second does not move it; nor does it go on for one whose time is still to come.
+        settled = {
+            ref.uuid: ref.changed for ref in self.refs if not began - SAME_SECOND <= ref.changed <= began
+        }
         again = frozenset(
             ref.uuid
             for ref in self.refs
@@ -113,7 +117,14 @@ class ChangeDetection:
         marks = {each.name: await self._marks[each.name].read() for each in self._watched}
         shares = await self._shares({name: mark for name, mark in marks.items() if mark is not None})
         saved = {ref.uuid: ref for share in shares.values() for ref in share.new}
-        departed = await self._departures.find(marks, list(saved.values()))
+        unread: SourceUnreadable | None = None
+        try:
+            departed = await self._departures.find(marks, list(saved.values()))
+        except SourceUnreadable as error:
+            if self._departures.before_all_else:
+                raise
+            # A long listing fails more often than a short question: what that has answered is not to wait for it.
+            unread, departed = error, {name: not_looked_at(mark) for name, mark in marks.items()}
         # Who left goes first: a new user may be waiting for an old one's name.
         for each in self._watched:
             await self._submit_gone(each, departed[each.name].left)
@@ -123,6 +134,8 @@ class ChangeDetection:
             for each in self._watched
             if each.name in shares
         }
+        if unread is not None:
+            raise unread
         await self._begin(marks.keys() - shares.keys(), departed, began)
         return found
 
@@ -135,7 +148,8 @@ class ChangeDetection:
     async def _submit_saved(self, each: Watched, share: Share, departed: Departed, began: int) -> Found:
         saved = [ref.uuid for ref in share.new]
         saved += await self._differing(each, share.over(began))
-        found = Found(tuple(saved), departed.left)
+        # Each once: most of those who have joined have been saved as well.
+        found = Found(tuple(dict.fromkeys([*saved, *departed.joined])), departed.left)
         for start in range(0, len(found.changed), USERS_A_MESSAGE):
             await each.state.submit(found.changed[start : start + USERS_A_MESSAGE], Trigger.AUTOMATIC)
         mark = share.moved(began, departed.gone)

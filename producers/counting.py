@@ -21,6 +21,8 @@ BATCH = 20
 class CountedDepartures:
     """producers.departures.Departures. monotonic: seconds, of a clock that is never set."""
 
+    before_all_else = True
+
     def __init__(
         self,
         watched: Sequence[Watched],
@@ -35,18 +37,22 @@ class CountedDepartures:
         self._count_after = float("-inf")
         # Pages without those who have left, not to be written before these have been submitted.
         self._unwritten: dict[int, Page] = {}
+        self._joined: set[str] = set()
 
     async def find(self, marks: Marks, saved: Sequence[UserRef]) -> Mapping[str, Departed]:
         told = (await self._roster.read()).targets
         behind = [each for each in self._watched if each.name not in told]
-        self._unwritten = {}
+        self._unwritten, self._joined = {}, set()
         # Joined before they are submitted: an account is made only for a user whose leaving will be noticed.
         left = await self._compare(await self._unexpected(saved))
         if behind or self._monotonic() >= self._count_after:
             left |= await self._compare(await self._differing())
         late = await missing([each for each in behind if marks[each.name]], self._reader)
+        new = tuple(sorted(self._joined))
         return {
-            each.name: Departed(await _concerning(each, left, late)) if marks[each.name] else Departed()
+            each.name: Departed(await _concerning(each, left, late), joined=new if each.name in told else ())
+            if marks[each.name]
+            else Departed()
             for each in self._watched
         }
 
@@ -94,8 +100,10 @@ class CountedDepartures:
             joined: dict[int, Page] = {}
             for number, before in (await self._roster.pages(batch)).items():
                 users = await self._reader.uuids(number * WIDTH, (number + 1) * WIDTH - 1)
-                gone = set(before.users().values()).difference(users.values())
+                known = set(before.users().values())
+                gone = known.difference(users.values())
                 left |= gone
+                self._joined |= set(users.values()) - known
                 (self._unwritten if gone else joined)[number] = Page.of(users)
             await self._roster.write(joined)
         return left

@@ -69,14 +69,21 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Departed:
-    """What is to be done on one target. left: users to submit. gone: everybody missing, for the mark to keep."""
+    """What is to be done on one target. left: users to submit. gone: everybody missing, for the mark to keep. joined: users who are
+    new, where that is seen, though `changed` may be old: of a user brought from another site, say.
+    """
 
     left: tuple[str, ...] = ()
     gone: frozenset[str] = frozenset()
+    joined: tuple[str, ...] = ()
 
 
 class Departures(Protocol):
     """Finds who has left since the last poll."""
+
+    @property
+    def before_all_else(self) -> bool:
+        """Whether nobody may be submitted whom it has not seen."""
 
     async def find(self, marks: Marks, saved: Sequence[UserRef]) -> Mapping[str, Departed]:
         """By target. marks: by target; None is a new one: whoever left before is a full sync's business. saved: users that
@@ -89,6 +96,8 @@ class Departures(Protocol):
 
 class ListedDepartures:
     """Departures of a source that lists its users, and no more."""
+
+    before_all_else = False
 
     def __init__(
         self,
@@ -105,9 +114,12 @@ class ListedDepartures:
         started = self._monotonic()
         due = started >= self._compare_after
         looked_at = [each for each in self._watched if due or marks[each.name] is None]
-        gone = await missing(looked_at, self._reader)
-        if due:
-            self._compare_after = self._monotonic() + (self._monotonic() - started) / GONE_SHARE
+        try:
+            gone = await missing(looked_at, self._reader)
+        finally:
+            # One that fails is no more often asked for.
+            if due:
+                self._compare_after = self._monotonic() + (self._monotonic() - started) / GONE_SHARE
         return {each.name: _departed(marks[each.name], gone.get(each.name)) for each in self._watched}
 
     async def submitted(self) -> None:
@@ -129,9 +141,13 @@ async def missing(watched: Sequence[Watched], reader: SourceReader) -> dict[str,
     return {each.name: frozenset(await each.concerned(gone)) for each in watched}
 
 
+def not_looked_at(mark: Mark | None) -> Departed:
+    return Departed(gone=mark.gone if mark else frozenset())
+
+
 def _departed(mark: Mark | None, gone: frozenset[str] | None) -> Departed:
     if gone is None:
-        return Departed(gone=mark.gone if mark else frozenset())
+        return not_looked_at(mark)
     return Departed(() if mark is None else tuple(sorted(gone - mark.gone)), gone)
 
 

@@ -80,10 +80,12 @@ class _Environment(ImmutableSandboxedEnvironment):
     def getitem(self, obj: Any, argument: Any) -> Any:
         if isinstance(obj, Missing):
             return obj
+        part = None
         if isinstance(obj, Mapping) and isinstance(argument, str):
-            return obj[argument] if argument in obj else Missing()
-        whole = isinstance(argument, int) and isinstance(obj, str | list | tuple)
-        return obj[argument] if whole and -len(obj) <= argument < len(obj) else Missing()
+            part = obj.get(argument)
+        elif isinstance(argument, int) and isinstance(obj, str | list | tuple):
+            part = obj[argument] if -len(obj) <= argument < len(obj) else None
+        return Missing() if part is None else part
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         return self.getitem(obj, attribute)
@@ -110,7 +112,8 @@ def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
     def passed(*args: Any, **kwargs: Any) -> Any:
         given = args[1:] if takes_environment else args
         if is_missing(given[0]):
-            return None
+            # Prints as nothing, as a name does, and is in no text.
+            return Missing()
         _spend(sum(map(size, given)) + sum(map(size, kwargs.values())))
         return _step(function(*args, **kwargs))
 

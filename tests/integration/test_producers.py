@@ -150,6 +150,44 @@ def test_a_listing_that_fails_loses_nobody_and_moves_no_mark(world):
     world(body)
 
 
+def test_who_was_saved_does_not_wait_for_a_listing_that_fails(world):
+    """Over JSON:API it is thousands of requests on a large site; one of them that fails must not stop all changes."""
+
+    async def body(world):
+        await world.poll()
+        ids = world.site.ids
+
+        async def broken(after: int = 0):
+            raise SourceUnreadable("502")
+            yield
+
+        world.site.ids = broken
+        world.edit(USERS[1], 900_100)
+        await world.link_all()
+        with pytest.raises(SourceUnreadable):
+            await world.poll()
+        assert await world.state.ledger.states(USERS[:3]) == {USERS[1]: "pending"}
+        world.site.delete(USERS[3])
+        world.site.ids = ids
+        world.now += 10
+        assert (await world.poll()).gone == (USERS[3],)
+
+    world(body)
+
+
+def test_a_user_of_the_future_is_submitted_once(world):
+    """A web head's clock was wrong: else with every poll until that time has come."""
+
+    async def body(world):
+        await world.poll()
+        world.edit(USERS[1], 5_000_000)
+        assert (await world.poll()).changed == (USERS[1],)
+        world.now += 10
+        assert (await world.poll()).changed == ()
+
+    world(body)
+
+
 # -- full sync -------------------------------------------------------------------------------------------------------
 
 

@@ -43,7 +43,7 @@ class JsonApiSite:
     that a module of the site's (jsonapi_extras, a hook_entity_field_access) shows to nobody. translated: uuid -> `changed` of that
     user's row in another language: a filter means any row of a user (Drupal's entity query without a langcode), and what is
     shown is that of the URL's language. sign_in_seconds: how long a sign-in takes (a password's hash is
-    slow on purpose).
+    slow on purpose). sign_ins_refused: how many something before the site refuses.
     """
 
     users: list[SourceUser]
@@ -57,6 +57,7 @@ class JsonApiSite:
     nobody: bool = False
     hidden: frozenset[str] = frozenset()
     sign_in_seconds: float = 0.0
+    sign_ins_refused: int = 0
     translated: dict[str, int] = field(default_factory=dict)
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     sessions: dict[str, Account] = field(default_factory=dict)
@@ -127,6 +128,10 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         self.site.requests.append(("POST", path, "none"))
         time.sleep(self.site.sign_in_seconds)
+        if self.site.sign_ins_refused:
+            self.site.sign_ins_refused -= 1
+            self._answer(403, "<!DOCTYPE html>")
+            return
         if path == "/user/login" and self.site.json_login:
             given = json.loads(body)
             account = self.site.sign_in(given["name"], given["pass"])

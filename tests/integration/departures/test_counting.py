@@ -175,6 +175,21 @@ def test_a_user_added_since_is_missed_when_deleted(world):
     world(body)
 
 
+def test_a_user_who_is_new_is_submitted_though_their_time_is_old(world):
+    """Brought from another site, or by SQL."""
+
+    async def body(world):
+        poll = world.poller()
+        await poll()
+        added = world.site.add_user("added", None)
+        world.execute("UPDATE users_field_data SET changed = 1000000 WHERE name = 'added'")
+        assert (await poll()).changed == (added,)
+        assert (await poll()).changed == ()
+        assert (await world.poller()()).changed == (), "by another process"
+
+    world(body)
+
+
 def test_a_user_submitted_between_two_counts_is_missed_when_deleted(world):
     """Counting has its pauses. Whoever is submitted is in the roster before."""
 

@@ -133,6 +133,17 @@ def test_a_site_that_is_down_is_told(site, ask, tmp_path):
         asyncio.run(body())
 
 
+def test_a_term_that_was_deleted_is_no_value():
+    """Core's JSON:API has the word `missing` in place of its id."""
+    body = json.loads((DATA / "020-page50-sync_admin.json").read_text())["body"]
+    row = next(row for row in body["data"] if "status" in row.get("attributes", {}))
+    there = {"type": "taxonomy_term--x", "id": "a-uuid", "meta": {"drupal_internal__target_id": 7}}
+    gone = {"type": "unknown", "id": "missing", "meta": {"links": {}}}
+    row["relationships"] |= {"field_one": {"data": gone}, "field_several": {"data": [gone, there]}}
+    values = user_of(row, ["field_one", "field_several"]).values
+    assert (values["field_one"], values["field_several"]) == (None, [7])
+
+
 # -- the captures themselves -----------------------------------------------------------------------------------------
 
 
