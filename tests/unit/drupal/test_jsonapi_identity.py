@@ -115,15 +115,15 @@ def test_oauth2_client_credentials(site, ask, tmp_path):
     assert {kind for method, _, kind in site.requests if method == "GET"} == {"token"}
 
 
-@pytest.mark.parametrize("known", ["password", "client"])
-def test_a_sign_in_that_something_before_the_site_refuses_is_tried_again(site, ask, tmp_path, known):
+@pytest.mark.parametrize(("known", "words"), [("password", "refuses sign-ins for now"), ("client", "403")])
+def test_a_sign_in_that_something_before_the_site_refuses_is_tried_again(site, ask, tmp_path, known, words):
     """A firewall, a deploy, flood control because of somebody else at the same address: that says nothing of our credentials."""
     site.sign_ins_refused = 1
     secret = tmp_path / "client"
     secret.write_text("client-secret")
 
     async def body(reader):
-        with pytest.raises(SourceUnreadable) as told:
+        with pytest.raises(SourceUnreadable, match=words) as told:
             await reader.verify()
         assert not isinstance(told.value, SourceIdentityLost)
         return await reader.verify()
