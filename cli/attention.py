@@ -51,7 +51,7 @@ def of_polls(settings: Settings, polled: Polled, running: bool) -> Iterator[str]
     if not running or not _polled(settings):
         return
     if polled.failing_since is not None:
-        if time.time() - polled.failing_since > FAILING_SECONDS:
+        if time.time() - polled.failing_since > max(FAILING_SECONDS, 2 * settings.drupal.poll_seconds):
             yield f"polls of change detection fail since {iso(polled.failing_since)}: {polled.reason}"
     elif polled.at is not None:
         seconds = time.time() - polled.at

@@ -45,7 +45,7 @@ _LOCKED = (
     "drupal.password, then restart"
 )
 # Of /user/login, by a site that has none for JSON, or an answer without a session.
-_NO_JSON_SIGN_IN = frozenset({200, 401, 404, 405, 406, 415})
+_NO_JSON_SIGN_IN = frozenset({200, 401, 404, 405, 406, 410, 415})
 _EXPIRED = (
     "Drupal no longer knows who we are, and signing in again did not help; check the account, then restart"
 )
@@ -69,6 +69,7 @@ class DrupalSession:
         self._signed_in = False
         self._ends_at = float("inf")
         self._lost = ""
+        self._refused = False
         self._lock = asyncio.Lock()
 
     async def close(self) -> None:
@@ -144,15 +145,21 @@ class DrupalSession:
         )
         if response.status_code == 200 and (cookie := session_cookie(response)):
             self._headers = {"Cookie": cookie}
-        elif response.status_code == 400 and _is_json(response):
+        elif response.status_code == 400 and (_is_json(response) or self._refused):
             self._lose(_LOCKED)
         elif response.status_code == 403:
             # Flood control says so before it looks at the password, and counts no failure; so may whatever stands before the site.
-            raise Unavailable("Drupal, or something before it, refuses sign-ins for now", status_code=403)
-        elif response.status_code in _NO_JSON_SIGN_IN:
+            raise Unavailable(
+                "Drupal, or something before it, refuses sign-ins for now (403); if it stays so, look at drupal.username and "
+                "drupal.password",
+                status_code=403,
+            )
+        elif response.status_code in _NO_JSON_SIGN_IN or 300 <= response.status_code < 400:
             # Basic on each request.
             self._basic = httpx.BasicAuth(name, password)
         else:
+            # Drupal's own words may have been replaced on the way: a second time is once too often.
+            self._refused = response.status_code == 400
             document_of(response)
 
     async def _ask_for_token(self) -> None:

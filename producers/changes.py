@@ -65,9 +65,11 @@ class Share:
     def moved(self, began: int, gone: frozenset[str]) -> Mark:
         newest = max((ref.changed for ref in self.refs if ref.changed <= began), default=self.mark.since)
         since = max(self.mark.since, newest)
-        # A second save in the same second does not move it; nor does it go on for one whose time is still to come.
+        # A second save in the same second does not move it. One whose time is far in the future is not looked at until then.
         settled = {
-            ref.uuid: ref.changed for ref in self.refs if not began - SAME_SECOND <= ref.changed <= began
+            ref.uuid: ref.changed
+            for ref in self.refs
+            if not began - SAME_SECOND <= ref.changed <= began + OVERLAP_SECONDS
         }
         again = frozenset(
             ref.uuid
@@ -104,7 +106,7 @@ class ChangeDetection:
     ) -> None:
         self._watched = watched
         self._reader = reader
-        self._departures = departures
+        self.departures = departures
         self._marks = marks
         self._log = log
         self._clock = clock
@@ -119,16 +121,17 @@ class ChangeDetection:
         saved = {ref.uuid: ref for share in shares.values() for ref in share.new}
         unread: SourceUnreadable | None = None
         try:
-            departed = await self._departures.find(marks, list(saved.values()))
+            departed = await self.departures.find(marks, list(saved.values()))
         except SourceUnreadable as error:
-            if self._departures.before_all_else:
+            if self.departures.before_all_else:
                 raise
             # A long listing fails more often than a short question: what that has answered is not to wait for it.
             unread, departed = error, {name: not_looked_at(mark) for name, mark in marks.items()}
         # Who left goes first: a new user may be waiting for an old one's name.
         for each in self._watched:
             await self._submit_gone(each, departed[each.name].left)
-        await self._departures.submitted()
+            await self._submit(each, departed[each.name].joined)
+        await self.departures.submitted()
         found = {
             each.name: await self._submit_saved(each, shares[each.name], departed[each.name], began)
             for each in self._watched
@@ -148,10 +151,8 @@ class ChangeDetection:
     async def _submit_saved(self, each: Watched, share: Share, departed: Departed, began: int) -> Found:
         saved = [ref.uuid for ref in share.new]
         saved += await self._differing(each, share.over(began))
-        # Each once: most of those who have joined have been saved as well.
-        found = Found(tuple(dict.fromkeys([*saved, *departed.joined])), departed.left)
-        for start in range(0, len(found.changed), USERS_A_MESSAGE):
-            await each.state.submit(found.changed[start : start + USERS_A_MESSAGE], Trigger.AUTOMATIC)
+        found = Found((*saved, *departed.joined), departed.left)
+        await self._submit(each, saved)
         mark = share.moved(began, departed.gone)
         if mark != share.mark:
             await self._marks[each.name].write(mark)
@@ -177,6 +178,10 @@ class ChangeDetection:
                 if uuid in read and each.compiled.fingerprint(read[uuid], key) != known
             ]
         return found
+
+    async def _submit(self, each: Watched, users: Sequence[str]) -> None:
+        for start in range(0, len(users), USERS_A_MESSAGE):
+            await each.state.submit(users[start : start + USERS_A_MESSAGE], Trigger.AUTOMATIC)
 
     async def _submit_gone(self, each: Watched, users: Sequence[str]) -> None:
         if not users:

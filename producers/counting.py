@@ -22,6 +22,8 @@ class CountedDepartures:
     """producers.departures.Departures. monotonic: seconds, of a clock that is never set."""
 
     before_all_else = True
+    # It raises then, each time.
+    failing = ""
 
     def __init__(
         self,
@@ -38,11 +40,14 @@ class CountedDepartures:
         # Pages without those who have left, not to be written before these have been submitted.
         self._unwritten: dict[int, Page] = {}
         self._joined: set[str] = set()
+        self._known: set[str] | None = None
 
     async def find(self, marks: Marks, saved: Sequence[UserRef]) -> Mapping[str, Departed]:
         told = (await self._roster.read()).targets
         behind = [each for each in self._watched if each.name not in told]
         self._unwritten, self._joined = {}, set()
+        # Of a first roster everybody is new: that is a full sync's business.
+        self._known = {ref.uuid for ref in saved} if told else None
         # Joined before they are submitted: an account is made only for a user whose leaving will be noticed.
         left = await self._compare(await self._unexpected(saved))
         if behind or self._monotonic() >= self._count_after:
@@ -103,8 +108,10 @@ class CountedDepartures:
                 known = set(before.users().values())
                 gone = known.difference(users.values())
                 left |= gone
-                self._joined |= set(users.values()) - known
-                (self._unwritten if gone else joined)[number] = Page.of(users)
+                new = set() if self._known is None else set(users.values()) - known - self._known
+                self._joined |= new
+                # Nor those who are to be submitted because of that.
+                (self._unwritten if gone or new else joined)[number] = Page.of(users)
             await self._roster.write(joined)
         return left
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from provisioning.errors import SourceUnreadable
 from provisioning.mapping import CompiledTarget
 from provisioning.model import Link, UserRef
 from provisioning.ports import SourceReader
@@ -85,6 +86,10 @@ class Departures(Protocol):
     def before_all_else(self) -> bool:
         """Whether nobody may be submitted whom it has not seen."""
 
+    @property
+    def failing(self) -> str:
+        """Why it could not look the last time that it was due; "" where it could."""
+
     async def find(self, marks: Marks, saved: Sequence[UserRef]) -> Mapping[str, Departed]:
         """By target. marks: by target; None is a new one: whoever left before is a full sync's business. saved: users that
         were saved since the last poll. Raises SourceUnreadable.
@@ -98,6 +103,7 @@ class ListedDepartures:
     """Departures of a source that lists its users, and no more."""
 
     before_all_else = False
+    failing = ""
 
     def __init__(
         self,
@@ -116,6 +122,11 @@ class ListedDepartures:
         looked_at = [each for each in self._watched if due or marks[each.name] is None]
         try:
             gone = await missing(looked_at, self._reader)
+            if looked_at:
+                self.failing = ""
+        except SourceUnreadable as error:
+            self.failing = error.detail
+            raise
         finally:
             # One that fails is no more often asked for.
             if due:

@@ -116,7 +116,11 @@ async def _poll(all_of_it: Opened, detection: ChangeDetection) -> None:
     try:
         await detection.poll()
         await gate.worked()
-        await polls.ended()
+        # Who has left is looked for now and then only: polls between two such looks do not make up for one that fails.
+        if detection.departures.failing:
+            await polls.failed(detection.departures.failing)
+        else:
+            await polls.ended()
     except SourceUnreadable as error:
         first = await polls.failed(error.detail)
         if await gate.failed(error.detail, certain=isinstance(error, SourceIdentityLost)):

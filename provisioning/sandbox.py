@@ -35,9 +35,18 @@ class EvaluationError(ValueError):
 
 
 class Missing(Undefined):
-    """A name or a part that is not there: missing, all the way down."""
+    """A name or a part that is not there: missing, all the way down, and equal to none."""
 
     __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return is_missing(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not is_missing(other)
+
+    def __hash__(self) -> int:
+        return hash(None)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -112,7 +121,7 @@ def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
     def passed(*args: Any, **kwargs: Any) -> Any:
         given = args[1:] if takes_environment else args
         if is_missing(given[0]):
-            # Prints as nothing, as a name does, and is in no text.
+            # Prints as nothing, as a name does.
             return Missing()
         _spend(sum(map(size, given)) + sum(map(size, kwargs.values())))
         return _step(function(*args, **kwargs))
@@ -157,6 +166,8 @@ def _join(values: Any, separator: Any = "") -> str:
 
 def _replace(value: Any, old: Any, new: Any, count: int = -1) -> str:
     """Measured before it is made, as `_join`."""
+    if is_missing(old):
+        return str(value)
     text, was, becomes = str(value), str(old), "" if is_missing(new) else str(new)
     found = text.count(was)
     replaced = found if count < 0 else min(found, count)
@@ -164,8 +175,10 @@ def _replace(value: Any, old: Any, new: Any, count: int = -1) -> str:
     return text.replace(was, becomes, count)
 
 
-def _trim(value: Any, characters: str | None = None) -> str:
-    if characters is not None and len(characters) > MOST_TRIMMED:
+def _trim(value: Any, characters: Any = None) -> str:
+    if is_missing(characters):
+        return str(value).strip()
+    if len(characters) > MOST_TRIMMED:
         raise EvaluationError(f"trim takes {MOST_TRIMMED} characters at the most")
     return str(value).strip(characters)
 

@@ -278,11 +278,11 @@ class Batch:
             return
         try:
             await asyncio.sleep(LATE_SECONDS if late else 0)
+        finally:
+            # Of a worker that is to end, too.
             await self._work.state.links.change(
                 [job.user], lambda _, link: link.unsure() if link.has_account else None
             )
-        finally:
-            # Of a worker that is to end, too.
             for trigger, operations in job.permits.items():
                 await self._work.state.submit([job.user], trigger, operations=operations)
 

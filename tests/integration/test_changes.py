@@ -151,10 +151,12 @@ def test_who_was_saved_does_not_wait_for_a_listing_that_fails(world):
         with pytest.raises(SourceUnreadable):
             await world.poll()
         assert await world.state.ledger.states(USERS[:3]) == {USERS[1]: "pending"}
+        assert world.detection.departures.failing == "502"
         world.site.delete(USERS[3])
         world.site.ids = ids
         world.now += 10
         assert (await world.poll()).gone == (USERS[3],)
+        assert world.detection.departures.failing == ""
 
     world(body)
 

@@ -24,7 +24,7 @@ def test_polls_that_fail_while_workers_read_are_told_once_and_shown(redis_url):
 
     async def body(client):
         gate, polls, leadership = Gate(client, SOURCE), Polls(client), Leadership(client, "changes", "here")
-        detection = SimpleNamespace(poll=fails)
+        detection = SimpleNamespace(poll=fails, departures=SimpleNamespace(failing=""))
         with capture_logs() as logged:
             opened = SimpleNamespace(source_gate=gate, redis=client, log=structlog.get_logger())
             for _ in range(20):
@@ -33,7 +33,10 @@ def test_polls_that_fail_while_workers_read_are_told_once_and_shown(redis_url):
         assert [(line["event"], line["log_level"]) for line in logged] == [("source_unreadable", "warning")]
         assert (await gate.health()).open
         assert (await polls.read()).reason == "a page is incomplete"
-        detection.poll = ends
+        detection.poll, detection.departures.failing = ends, "502 to a listing"
+        await poll_once(opened, leadership, detection)
+        assert (await polls.read()).reason == "502 to a listing", "which is asked for now and then only"
+        detection.departures.failing = ""
         await poll_once(opened, leadership, detection)
         assert (await polls.read()).failing_since is None
 

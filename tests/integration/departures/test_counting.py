@@ -22,6 +22,7 @@ from tests.support.databases import KINDS
 from tests.support.departures import (
     BUDGET,
     USERS,
+    DiesWriting,
     Slow,
     digest_key,
     settings,
@@ -186,6 +187,19 @@ def test_a_user_who_is_new_is_submitted_though_their_time_is_old(world):
         assert (await poll()).changed == (added,)
         assert (await poll()).changed == ()
         assert (await world.poller()()).changed == (), "by another process"
+
+    world(body)
+
+
+def test_whoever_is_new_is_found_until_they_have_been_submitted(world):
+    async def body(world):
+        await world.poller()()
+        added = world.site.add_user("added", None)
+        world.execute("UPDATE users_field_data SET changed = 1000000 WHERE name = 'added'")
+        with pytest.raises(ConnectionError):
+            await world.poller(roster=DiesWriting)()
+        assert await world.submitted(added) == {added}
+        assert (await world.poller()()).changed == (added,)
 
     world(body)
 
