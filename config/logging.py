@@ -27,7 +27,7 @@ __all__ = ["EVENTS", "configure", "get_logger", "printable"]
 EVENTS = frozenset(
     {
         "user_provisioned", "user_skipped", "user_failed", "user_dead_lettered", "user_held", "sync_started",
-        "sync_finished", "sync_resumed", "sync_skipped", "target_quarantined", "target_recovered", "target_throttled",
+        "sync_finished", "sync_missed", "sync_resumed", "sync_skipped", "target_quarantined", "target_recovered", "target_throttled",
         "source_unreadable", "source_recovered", "changes_found", "changes_off", "jobs_resent", "worker_started",
         "worker_stopped", "scheduler_started", "scheduler_leading", "scheduler_standing_by", "unexpected_error",
         "unknown_target", "redis_may_lose_work", "abandoned",

@@ -11,7 +11,6 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from config.digest import config_digest
 from config.settings import Settings, Trigger
 from producers.changes import ChangeDetection
 from producers.opened import Opened, opened
@@ -19,7 +18,7 @@ from producers.schedule import Scheduler
 from provisioning.errors import SourceIdentityLost, SourceUnreadable
 from state.connection import log_warnings
 from state.polls import Polls
-from state.processes import BEAT_SECONDS, Announced, Leadership, Processes, abandoned
+from state.processes import BEAT_SECONDS, Leadership, Processes, abandoned
 
 _Body = Callable[[Opened], Awaitable[None]]
 
@@ -88,7 +87,7 @@ async def _poll_for_ever(all_of_it: Opened) -> None:
 
 
 async def _announce(all_of_it: Opened) -> None:
-    announced = Announced(config_digest(all_of_it.settings))
+    announced = all_of_it.announced
     while True:
         with contextlib.suppress(RedisError):
             await Processes(all_of_it.redis).announce("changes", all_of_it.owner, announced)

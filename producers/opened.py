@@ -10,6 +10,7 @@ from typing import Any
 
 import dramatiq
 
+from config.digest import config_digest
 from config.settings import Settings, Trigger
 from drupal.opening import open_reader
 from producers.changes import ChangeDetection
@@ -27,7 +28,7 @@ from state.gate import Gate
 from state.keys import SOURCE
 from state.links import digest_key
 from state.marks import MarkStore
-from state.processes import process_id
+from state.processes import Announced, process_id
 from state.roster import RosterStore
 from state.target_state import TargetState
 
@@ -51,6 +52,11 @@ class Opened:
     @property
     def source_gate(self) -> Gate:
         return Gate(self.redis, SOURCE)
+
+    @property
+    def announced(self) -> Announced:
+        """What this process says of itself."""
+        return Announced(config_digest(self.settings))
 
     def state(self, name: str) -> TargetState:
         if name not in self._states:

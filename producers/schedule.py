@@ -14,12 +14,11 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from redis.exceptions import RedisError
 
-from config.digest import config_digest
 from config.settings import TargetSettings, Trigger
 from producers.opened import Opened
 from producers.sweep import SWEEP_SECONDS, probe_source
 from provisioning.errors import ProvisioningError
-from state.processes import BEAT_SECONDS, Announced, Leadership, Processes
+from state.processes import BEAT_SECONDS, Leadership, Processes
 from state.runs import Run, ScannerLostError
 
 # A cron time missed by less than this (a restart, a change of leader) is made up for.
@@ -59,7 +58,7 @@ class Scheduler:
                 await Processes(self._opened.redis).withdraw("scheduler", self._opened.owner)
 
     async def _lead(self) -> None:
-        processes, announced = Processes(self._opened.redis), Announced(config_digest(self._opened.settings))
+        processes, announced = Processes(self._opened.redis), self._opened.announced
         while True:
             leading = False
             # Without Redis nobody leads; it is tried again in a moment.

@@ -11,12 +11,13 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from config.settings import DrupalDatabaseSettings, MappedValue, ScheduledSettings, TargetSettings
+from config.settings import MappedValue, ScheduledSettings, TargetSettings
 from producers.full_sync import FullSync
 from producers.schedule import Scheduler
 from provisioning.errors import SourceUnreadable
 from state.gate import Gate
 from state.keys import SOURCE
+from state.processes import Announced
 from tests.support.fakes import FakeSite
 from tests.support.producing import World
 from tests.support.scanning import ALL
@@ -42,8 +43,7 @@ class Opened:
             mapping={"userName": MappedValue(value="name")},
             scheduled=scheduled,
         )
-        drupal = DrupalDatabaseSettings(url="sqlite:///x")
-        self.settings = SimpleNamespace(targets={"acme": target}, drupal=drupal)
+        self.settings, self.announced = SimpleNamespace(targets={"acme": target}), Announced()
         self.world = world
 
     def state(self, name: str) -> Any:  # there is one

@@ -17,6 +17,7 @@ from provisioning.errors import Unauthorized
 from state.gate import Gate
 from state.keys import SOURCE
 from state.ledger import BULK, INTERACTIVE
+from state.processes import Announced
 from tests.support.fakes import FakeTarget
 from tests.support.producing import USERS, World
 from tests.support.valkey import with_redis
@@ -241,7 +242,7 @@ class Opened:
         self.redis, self.owner, self.reader = client, "here", None
         self.source_gate = Gate(client, SOURCE)
         self.settings = SimpleNamespace(targets=dict.fromkeys(("silent", "failing", "well")))
-        self.swept = asyncio.Event()
+        self.swept, self.announced = asyncio.Event(), Announced()
 
     def sweeper(self, name: str) -> SimpleNamespace:
         async def sweep() -> None:
