@@ -34,7 +34,6 @@ def status(
     session = Session(config, as_json=as_json)
 
     async def body() -> int:
-        from config.digest import config_digest
         from producers.schedule import next_run
         from state.addresses import left_behind
         from state.connection import shown, warnings
@@ -68,7 +67,7 @@ def status(
             "source": {"health": source.state, "reason": source.reason},
             "warnings": [
                 *left.values(),
-                *attention.of_processes(session.settings, alive, config_digest(session.settings)),
+                *attention.of_processes(session.settings, alive, all_of_it.announced.config),
                 *attention.of_polls(session.settings, polled, bool(alive["changes"])),
                 *attention.of_full_syncs(session.settings, targets),
             ],

@@ -8,7 +8,7 @@ held (DESIGN 5.4).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -75,8 +75,8 @@ class Verification:
                 if each.external_id and (known is None or not known.active):
                     strangers[each.external_id] = _Stranger(each.scim_id, each.active)
             listed.update(account.scim_id for account in page)
-        missing = [user async for user in self._missing(listed)]
-        await self.state.links.change([*drifted, *missing], _unsure)
+        missing = await self._missing(listed)
+        await self.state.links.doubt([*drifted, *missing])
         orphans, unlinked = await self._sorted_out(strangers)
         return Verified(
             len(listed), tuple(drifted), tuple(missing), unlinked, len(orphans), await self._hold(orphans)
@@ -98,13 +98,11 @@ class Verification:
                 others.append(account)
         return linked, others
 
-    async def _missing(self, listed: Collection[str]) -> AsyncIterator[str]:
-        told: set[str] = set()
+    async def _missing(self, listed: Collection[str]) -> Sequence[str]:
+        found: set[str] = set()
         async for page in self.state.links.scan():
-            gone = {user for user, link in page.items() if link.has_account and link.scim_id not in listed}
-            for user in gone - told:
-                yield user
-            told |= gone
+            found |= {user for user, link in page.items() if link.has_account and link.scim_id not in listed}
+        return sorted(found)
 
     async def _sorted_out(
         self, strangers: Mapping[str, _Stranger]
@@ -188,7 +186,3 @@ class Verification:
             }
             held += await self.state.ledger.hold(external_id, entry, Trigger.MANUAL)
         return held
-
-
-def _unsure(_user: str, link: Link) -> Link | None:
-    return link.unsure() if link.has_account else None

@@ -178,6 +178,10 @@ class LinkStore:
         arguments = [self._text.layout, self._text.layout_paths, encoded(puts)]
         return list(await self._put(keys=self._keys, args=arguments))
 
+    async def doubt(self, users: Sequence[str]) -> None:
+        """Their accounts are to be read before anything is believed of them."""
+        await self.change(users, lambda _, link: link.unsure() if link.has_account else None)
+
     async def change(self, users: Sequence[str], change: Callable[[str, Link], Link | None]) -> list[str]:
         """Writes anew what is known of users, from outside; None leaves a link as it is. Of whoever is being worked on once that has
         ended, for what the worker writes then would be all that is known; after a quarter of a minute all the same. Gives those
@@ -186,7 +190,9 @@ class LinkStore:
         left: list[str] = list(users)
         changed: list[str] = []
         for pause in PAUSES:
-            await asyncio.sleep(pause if left else 0)
+            if not left:
+                break
+            await asyncio.sleep(pause)
             holder = NOBODY if pause != PAUSES[-1] else ""
             refused: list[str] = []
             for start in range(0, len(left), AT_ONCE):

@@ -280,9 +280,7 @@ class Batch:
             await asyncio.sleep(LATE_SECONDS if late else 0)
         finally:
             # Of a worker that is to end, too.
-            await self._work.state.links.change(
-                [job.user], lambda _, link: link.unsure() if link.has_account else None
-            )
+            await self._work.state.links.doubt([job.user])
             for trigger, operations in job.permits.items():
                 await self._work.state.submit([job.user], trigger, operations=operations)
 

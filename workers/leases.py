@@ -33,9 +33,7 @@ class Renewer(Protocol):
 
 
 class HeldLeases:
-    """The leases of one batch in one worker, its holder. Deadlines are on this machine's monotonic clock. asked_at: when Redis was
-    asked for them, from when on it counts.
-    """
+    """The leases of one batch in one worker, its holder. Deadlines are by `clock`. asked_at: when Redis was asked for them, from when on it counts."""
 
     def __init__(
         self,

@@ -90,9 +90,9 @@ class Lifecycle(Middleware):
     async def _announce(self) -> None:
         with contextlib.suppress(Exception):
             await log_warnings(self.log, await self.opened.connect(), self.opened.settings)
+        announced = Announced(config_digest(self.opened.settings), self._lanes)
         while True:
             with contextlib.suppress(Exception):
-                announced = Announced(config_digest(self.opened.settings), self._lanes)
                 await Processes(await self.opened.connect()).announce("worker", self.owner, announced)
             await asyncio.sleep(BEAT_SECONDS)
 
