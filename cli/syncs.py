@@ -81,7 +81,6 @@ async def sync_one(
     session: Session, all_of_it: Any, name: str, timeout: float, *, verify: bool, wait: bool
 ) -> tuple[dict[str, Any], int]:
     from config.settings import Trigger
-    from producers.findings import SUBMIT
     from producers.sweep import look_again
     from producers.verify import Verification
     from state.processes import Processes
@@ -117,10 +116,9 @@ async def sync_one(
         }
     sync_of_target = await all_of_it.full_sync(name)
     run_id, kind = await sync_of_target.start(Trigger.MANUAL.value)
-    if kind != "new" and doubted:
+    if kind != "new":
         # It may have compared them before.
-        for start in range(0, len(doubted), SUBMIT):
-            await state.submit(doubted[start : start + SUBMIT], Trigger.SCHEDULED, run_id=run_id)
+        await state.submit(doubted, Trigger.SCHEDULED, run_id=run_id)
     if kind == "busy":
         session.output.note(f"{name}: a full sync is under way already ({run_id}); this is about that one")
     else:

@@ -130,7 +130,7 @@ class ChangeDetection:
         # Who left goes first: a new user may be waiting for an old one's name.
         for each in self._watched:
             await self._submit_gone(each, departed[each.name].left)
-            await self._submit(each, departed[each.name].joined)
+            await each.state.submit(departed[each.name].joined, Trigger.AUTOMATIC)
         await self.departures.submitted()
         found = {
             each.name: await self._submit_saved(each, shares[each.name], departed[each.name], began)
@@ -152,7 +152,7 @@ class ChangeDetection:
         saved = [ref.uuid for ref in share.new]
         saved += await self._differing(each, share.over(began))
         found = Found((*saved, *departed.joined), departed.left)
-        await self._submit(each, saved)
+        await each.state.submit(saved, Trigger.AUTOMATIC)
         mark = share.moved(began, departed.gone)
         if mark != share.mark:
             await self._marks[each.name].write(mark)
@@ -179,22 +179,13 @@ class ChangeDetection:
             ]
         return found
 
-    async def _submit(self, each: Watched, users: Sequence[str]) -> None:
-        for start in range(0, len(users), USERS_A_MESSAGE):
-            await each.state.submit(users[start : start + USERS_A_MESSAGE], Trigger.AUTOMATIC)
-
     async def _submit_gone(self, each: Watched, users: Sequence[str]) -> None:
         if not users:
             return
         # Very many at once are judged together, as those of a full sync are.
         batch = f"poll-{int(self._clock())}"
         over_budget = await each.state.guard.close_run(batch, await _removals(each, users))
-        for start in range(0, len(users), USERS_A_MESSAGE):
-            await each.state.submit(
-                users[start : start + USERS_A_MESSAGE],
-                Trigger.AUTOMATIC,
-                run_id=batch if over_budget else None,
-            )
+        await each.state.submit(users, Trigger.AUTOMATIC, run_id=batch if over_budget else None)
 
     async def _begin(self, names: Collection[str], departed: Mapping[str, Departed], began: int) -> None:
         """What is there already is a full sync's business; changes count from now on."""

@@ -67,13 +67,19 @@ class TargetState:
         operations: frozenset[OperationName] | None = None,
         run_id: str | None = None,
     ) -> Mapping[str, int]:
-        """Marks users pending and sends messages for those who were not. Gives what to wait for: user -> generation.
+        """Marks users pending, any number of them, and sends messages for those who were not. Gives what to wait for: user ->
+        generation.
 
         A message that cannot be sent is no loss: the users are pending, and the sweeper sends another.
         """
-        marked = await self.ledger.mark_pending(users, trigger, operations=operations, run_id=run_id)
-        await self.send(marked.to_send, lane_of(trigger))
-        return marked.generations
+        generations: dict[str, int] = {}
+        # Redis does nothing else while it marks them.
+        for start in range(0, len(users), USERS_A_MESSAGE):
+            some = users[start : start + USERS_A_MESSAGE]
+            marked = await self.ledger.mark_pending(some, trigger, operations=operations, run_id=run_id)
+            await self.send(marked.to_send, lane_of(trigger))
+            generations |= marked.generations
+        return generations
 
     async def send(
         self, users: Sequence[str], lane: str, delay_seconds: float = 0, at_most: int = USERS_A_MESSAGE
