@@ -19,7 +19,7 @@ from scim.errors import (
     status_error,
 )
 from scim.filters import NOBODY, equals, resource_path
-from scim.listing import LARGE_PAGE, PAGE, accounts_of, pages, read_account
+from scim.listing import LARGE_PAGE, PAGE, PageSize, accounts_of, pages, read_account
 from scim.transport import Answer, Transport
 from scim.writes import Writes
 
@@ -41,6 +41,7 @@ class ScimClient:
         self.writes = writes
         # Whether /Users is there: a base_url that leads elsewhere on a SCIM server says 404 of everything, in SCIM's words.
         self._seen = False
+        self._page_size = PageSize()
 
     async def query(self, condition: str, count: int = MATCHES) -> list[RemoteUser]:
         """Accounts for a filter. No match is an empty list, also where the target lists nothing, or says 404 in SCIM's words
@@ -126,12 +127,19 @@ class ScimClient:
         attributes: Sequence[str] = (),
         longest: int | None = None,
     ) -> AsyncIterator[list[RemoteUser]]:
-        """most: accounts a page, as the target announces it. attributes: all that is wanted of each (RFC 7644 3.9); none:
-        whole accounts. longest: more accounts raise ListingTooLong.
+        """most: accounts a page, as the target announces it, or fewer. attributes: all that is wanted of each (RFC 7644 3.9);
+        none: whole accounts. longest: more accounts raise ListingTooLong.
         """
         largest = LARGE_PAGE if attributes else PAGE
         count = min(largest, most or largest)
-        return pages(self.transport, cursors=cursors, count=count, attributes=attributes, longest=longest)
+        return pages(
+            self.transport,
+            cursors=cursors,
+            count=count,
+            size=self._page_size,
+            attributes=attributes,
+            longest=longest,
+        )
 
     async def _write(
         self, method: str, scim_id: str, body: Mapping[str, Any], version: str | None

@@ -12,6 +12,7 @@ CONSEQUENCES: dict[type[said.ScimError], type[consequence.ProvisioningError]] = 
     said.NoAnswer: consequence.Unanswered,
     said.Unconfirmed: consequence.Transient,
     said.UnusableAnswer: consequence.Unanswered,
+    said.AnswerTooLarge: consequence.Unanswered,
     said.ListingIncomplete: consequence.Transient,
     said.ListingTooLong: consequence.Transient,
     said.CredentialMissing: consequence.Unauthorized,

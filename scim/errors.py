@@ -4,7 +4,8 @@ ScimError
 |-- NotConnected        no connection: refused, unknown host, certificate not trusted; nothing was sent
 |-- NoAnswer            sent, but no whole answer came: timeout, reset, truncated body
 |-- Unconfirmed         a write was answered as done, but without the account, or the account does not show it
-|-- UnusableAnswer      an answer that is not SCIM: HTML, no JSON, over the size cap, a redirect elsewhere
+|-- UnusableAnswer      an answer that is not SCIM: HTML, no JSON, a redirect elsewhere
+|   `-- AnswerTooLarge  over the size cap
 |-- ListingIncomplete   a listing that cannot be proven whole
 |-- ListingTooLong      a listing longer than its reader wants to read
 |-- CredentialMissing   the token could not be had: secret unset, OAuth2 token endpoint said no
@@ -68,6 +69,10 @@ class Unconfirmed(ScimError):
 
 
 class UnusableAnswer(ScimError):
+    pass
+
+
+class AnswerTooLarge(UnusableAnswer):
     pass
 
 
@@ -203,9 +208,8 @@ def asked_to_wait(status: int, headers: Mapping[str, str]) -> float | None:
 
 def retry_after_seconds(header: str | None) -> float | None:
     """RFC 9110 10.2.3: seconds, or a date. Never more than an hour."""
-    if not header:
-        return None
-    if header.isascii() and header.strip().isdigit():
+    header = (header or "").strip()
+    if header.isascii() and header.isdigit():
         return min(float(header), LONGEST_RETRY_SECONDS)
     try:
         when = email.utils.parsedate_to_datetime(header)

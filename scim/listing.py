@@ -7,6 +7,7 @@ whole raises: a listing that ends early would make people look as if they had le
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,7 +15,15 @@ from typing import Any
 
 from provisioning.model import RemoteUser
 from provisioning.paths import get
-from scim.errors import ListingIncomplete, ListingTooLong, StatusError, UnusableAnswer, status_error
+from scim.errors import (
+    AnswerTooLarge,
+    ListingIncomplete,
+    ListingTooLong,
+    NoAnswer,
+    StatusError,
+    UnusableAnswer,
+    status_error,
+)
 from scim.transport import Answer, Transport
 
 PAGE = 200
@@ -22,6 +31,12 @@ PAGE = 200
 LARGE_PAGE = 1000
 # After a larger one was refused: LiteLLM says 422 to more.
 MODEST_PAGE = 100
+# None is smaller, nor is one where any account will do. Of one that took the target too long a quarter is asked for.
+SMALL_PAGE, QUARTER = 20, 4
+# What a proxy or a PHP says when that happened behind it.
+_GAVE_UP = frozenset({500, 502, 504})
+# So long no larger one is tried again.
+SMALLER_SECONDS = 600.0
 # Of a limit: so many users, or a multiple, may be where a listing was cut off.
 ROUND = 50
 # Pages of a cursor without anybody new, one after the other, before we stop believing that it leads anywhere.
@@ -79,13 +94,41 @@ def _word(value: Any) -> str:
     return text if len(text) <= LONGEST_ID and not _NO_WORD.search(text) else ""
 
 
+class PageSize:
+    """How many accounts of one target are asked for at once: fewer, for a while, once it could not answer so many."""
+
+    def __init__(self) -> None:
+        self._most, self._until = LARGE_PAGE, float("-inf")
+
+    def of(self, wanted: int) -> int:
+        return min(wanted, self._most) if time.monotonic() < self._until else wanted
+
+    def lower(self, most: int) -> None:
+        self._most, self._until = most, time.monotonic() + SMALLER_SECONDS
+
+
 @dataclass
 class _Read:
-    """What was read so far: ids in order, and the largest totalResults that was claimed. count: accounts a page."""
+    """What was read so far: ids in order, and the largest totalResults that was claimed. wanted: accounts a page."""
 
-    count: int
+    wanted: int
+    size: PageSize
     ids: dict[str, None] = field(default_factory=dict)
     total: int = 0
+
+    @property
+    def count(self) -> int:
+        return self.size.of(self.wanted)
+
+    def lower(self, most: int) -> bool:
+        """False: it is no larger than that."""
+        if lower := self.count > most:
+            self.size.lower(most)
+        return lower
+
+    def quarter(self) -> bool:
+        """After a page that took the target too long. False: it is as small as any."""
+        return self.lower(max(SMALL_PAGE, self.count // QUARTER))
 
     def take(self, answer: Answer) -> list[RemoteUser]:
         """The accounts that are new."""
@@ -99,15 +142,17 @@ async def pages(
     transport: Transport,
     *,
     cursors: bool,
-    count: int = PAGE,
+    count: int,
+    size: PageSize,
     attributes: Sequence[str] = (),
     longest: int | None = None,
 ) -> AsyncIterator[list[RemoteUser]]:
-    """Every account once. attributes: what is wanted of each, none for all. longest: the most accounts to read.
+    """Every account once. count: of a page, at most. attributes: what is wanted of each, none for all. longest: the most
+    accounts to read.
 
     Raises ListingIncomplete, ListingTooLong and what a request raises.
     """
-    read = _Read(count)
+    read = _Read(count, size)
     walk = _by_cursor if cursors else _by_index
     params: Mapping[str, str | int] = {"attributes": ",".join(attributes)} if attributes else {}
     async for new in walk(transport, params, read):
@@ -177,11 +222,17 @@ async def _by_cursor(
 
 
 async def _page(transport: Transport, params: Mapping[str, str | int], read: _Read) -> Answer:
-    answer = await transport.request("GET", "/Users", params={"count": read.count, **params})
-    if answer.status in {400, 422} and read.count > MODEST_PAGE:
-        read.count = MODEST_PAGE
-        answer = await transport.request("GET", "/Users", params={"count": read.count, **params})
-    return _listed(answer)
+    while True:
+        asked = {"count": read.count, **params}
+        try:
+            answer = await transport.request("GET", "/Users", params=asked)
+        except (NoAnswer, AnswerTooLarge):
+            if not read.quarter():
+                raise
+            continue
+        refused = answer.status in {400, 422} and read.lower(MODEST_PAGE)
+        if not refused and not (answer.status in _GAVE_UP and read.quarter()):
+            return _listed(answer)
 
 
 def _listed(answer: Answer) -> Answer:

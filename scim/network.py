@@ -8,7 +8,7 @@ import aiohttp
 import httpx
 
 from provisioning.inflate import Body, BodyTooLargeError, BodyUndecodableError
-from scim.errors import NoAnswer, NotConnected, UnusableAnswer
+from scim.errors import AnswerTooLarge, NoAnswer, NotConnected, UnusableAnswer
 
 Failure = NotConnected | NoAnswer | UnusableAnswer
 
@@ -76,17 +76,17 @@ def network_error(error: BaseException) -> Failure:
 
 
 async def read_bounded(parts: AsyncIterable[bytes], headers: Mapping[str, str], largest: int) -> bytes:
-    """The body, decompressed, at most `largest` bytes of it. headers: lower-case names. Raises UnusableAnswer."""
+    """The body, decompressed, at most `largest` bytes of it. headers: lower-case names. Raises AnswerTooLarge, UnusableAnswer."""
     too_large = f"the answer is larger than {largest} bytes"
     length = headers.get("content-length", "0")
     if length.isascii() and length.isdigit() and int(length[:20]) > largest:
-        raise UnusableAnswer(too_large)
+        raise AnswerTooLarge(too_large)
     try:
         body = Body(headers.get("content-encoding", ""), largest)
         async for part in parts:
             body.add(part)
         return body.whole()
     except BodyTooLargeError:
-        raise UnusableAnswer(too_large) from None
+        raise AnswerTooLarge(too_large) from None
     except BodyUndecodableError:
         raise UnusableAnswer(_WORDS[UnusableAnswer]) from None

@@ -10,6 +10,7 @@ from scim.consequences import Consequences
 from scim.discovery import Discovery
 from scim.errors import BadRequest, ListingIncomplete, NotSupported, NotThere, ServerFault
 from scim.filters import NOBODY, contains, equals, matches, mentions
+from scim.listing import PAGE
 from scim.probing import probe
 from scim.quirks import QuirkStore, unfiltered
 from scim.shown import Shown
@@ -93,10 +94,13 @@ class Searching:
             # Nobody; or no target behind what answers, or at this address.
             await probe(self._client)
 
-    async def _pages(self) -> AsyncIterator[RemotePage]:
+    async def _pages(self, most: int | None = None) -> AsyncIterator[RemotePage]:
+        """most: accounts a page."""
         with Consequences():
             features = await self._discovery.features()
-        return self._client.listing(cursors=features.cursor, most=features.max_results)
+        announced = features.max_results
+        count = min(most or announced or PAGE, announced or PAGE)
+        return self._client.listing(cursors=features.cursor, most=count)
 
     async def by_text(self, text: str, limit: int) -> Sequence[RemoteUser]:
         """For people (ScimTarget.search)."""

@@ -13,15 +13,18 @@ from provisioning.model import RemotePage
 from scim.client import ScimClient
 from scim.errors import BadRequest, ListingIncomplete, NotSupported, NotThere
 from scim.filters import equals, matches, texts_at
+from scim.listing import SMALL_PAGE
 
 # Until somebody is asked for again where nobody was shown, or nobody could be asked for.
 AGAIN_SECONDS = 60.0
 
 
 class Shown:
-    """Of one target in one process. pages: its listing."""
+    """Of one target in one process. pages: its listing, so many accounts a page, or as many as it takes."""
 
-    def __init__(self, client: ScimClient, pages: Callable[[], Awaitable[AsyncIterator[RemotePage]]]) -> None:
+    def __init__(
+        self, client: ScimClient, pages: Callable[[int | None], Awaitable[AsyncIterator[RemotePage]]]
+    ) -> None:
         self._client = client
         self._pages = pages
         self._proven: set[str] = set()
@@ -46,11 +49,19 @@ class Shown:
     async def _ask(self, attribute: str) -> bool:
         """For the first one who is listed with it. True where that is nobody, and where the filter itself is refused."""
         with suppress(ListingIncomplete, BadRequest, NotSupported):
-            async for page in await self._pages():
+            async for page in self._listed():
                 for account in page:
                     for value in texts_at(account, attribute):
                         return await self._shows(attribute, value)
         return True
+
+    async def _listed(self) -> AsyncIterator[RemotePage]:
+        """A few, of whom nearly always one will do: a large page is what a slow target does not answer in time. Else everybody."""
+        async for page in await self._pages(SMALL_PAGE):
+            yield page
+            break
+        async for page in await self._pages(None):
+            yield page
 
     async def _shows(self, attribute: str, value: str) -> bool:
         try:

@@ -10,6 +10,7 @@ import pytest
 from provisioning.errors import (
     Transient,
 )
+from scim.transport import LARGEST_BODY
 from tests.support.manners import ACCOUNTS, collect, listing, no_discovery, page
 from tests.support.scripted_target import Answer, Request
 
@@ -111,4 +112,37 @@ def test_who_refuses_large_pages_is_asked_for_smaller_ones(use, status):
     assert len(ids) == 250
     assert [request.query["count"] for request in server.requests if "count" in request.query] == [
         "200", "100", "100", "100", "1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [Answer(body={}, cut=1), Answer(504), Answer(500), Answer(body="x" * (LARGEST_BODY + 1))],
+    ids=["no answer", "proxy gave up", "server gave up", "too large"],
+)
+def test_who_cannot_answer_a_large_page_is_asked_for_smaller_ones_for_a_while(use, failure):
+    """Else nobody who is looked for in the listing would ever be found, however often it is tried."""
+    many = [{"id": str(number), "userName": f"u{number}"} for number in range(1, 81)]
+
+    def answer(request: Request) -> Answer:
+        return failure if int(request.query["count"]) > 50 else page(request, many, 100)
+
+    async def twice(target: Any) -> list[str]:
+        assert await collect(target) == await collect(target)
+        return await collect(target)
+
+    ids, server = use(no_discovery(answer), twice)
+    assert len(ids) == 80
+    counts = [request.query["count"] for request in server.requests if "count" in request.query]
+    assert counts == ["200", *["50", "50", "1"] * 3]
+
+
+def test_who_answers_no_page_is_not_asked_for_ever(use):
+    async def body(target: Any) -> None:
+        with pytest.raises(Transient):
+            await collect(target)
+
+    _, server = use(no_discovery(lambda _: Answer(504)), body)
+    assert [request.query["count"] for request in server.requests if "count" in request.query] == [
+        "200", "50", "20",
     ]  # fmt: skip

@@ -96,6 +96,28 @@ def test_a_target_is_put_to_the_test_once(mute):
     assert [request.query.get("filter") for request in server.requests].count(f'externalId eq "{ANNA}"') == 1
 
 
+def test_a_target_too_slow_for_a_large_page_is_put_to_the_test_with_a_small_one():
+    """Else whoever left, and may have an account that nobody remembers, waits for ever."""
+    site, target = FakeSite(), Target(ACCOUNT, *OTHERS, mute=False)
+    site.add(ANNA, name="anna", status=False)
+    asked: list[str] = []
+
+    def slow(request: Request) -> Answer:
+        if "filter" in request.query:
+            # Once: afterwards it is found.
+            asked.append(request.query["filter"])
+            return listing() if len(asked) == 1 else target(request)
+        return Answer(silent=True) if int(request.query.get("count", 0)) > 20 else target(request)
+
+    with ScriptedTarget(slow) as server:
+        worked_on(server, site, FakeLinks())
+    assert [
+        request.query["count"]
+        for request in server.requests
+        if "filter" not in request.query and "count" in request.query
+    ] == ["20"]
+
+
 def test_a_listing_that_cannot_be_whole_and_shows_nobody_to_ask_for_stops_nobody():
     site = FakeSite()
     site.add(ANNA, name="anna", status=False)
