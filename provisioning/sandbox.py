@@ -123,7 +123,7 @@ def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
         if is_missing(given[0]):
             # Prints as nothing, as a name does.
             return Missing()
-        _spend(sum(map(size, given)) + sum(map(size, kwargs.values())))
+        _spend(sum(map(size, (*given, *kwargs.values()))))
         return _step(function(*args, **kwargs))
 
     passed.__dict__.update(getattr(function, "__dict__", {}))

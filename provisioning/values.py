@@ -48,10 +48,10 @@ def takes(path: Path) -> Takes:
 
 def carried(value: JsonValue, kind: Takes) -> JsonValue:
     """The value as the attribute takes it, None where there is none: a strict target refuses a number for a text."""
+    if isinstance(value, str) and kind is not Takes.ELEMENTS:
+        return value if value and not value.isspace() else None
     if _is_empty(value):
         return None
-    if isinstance(value, str) and kind is not Takes.ELEMENTS:
-        return value
     if kind is Takes.ELEMENTS:
         elements = [each for each in (value if isinstance(value, list) else [value]) if not _is_empty(each)]
         return [each if isinstance(each, dict) else {"value": _text(each)} for each in elements] or None

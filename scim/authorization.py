@@ -16,6 +16,8 @@ from config.settings import OAuth2Settings, Secret, SecretUnavailableError, Targ
 from scim.errors import CredentialMissing, NotConnected, UnusableAnswer
 from scim.network import RAISED, read_bounded
 
+# A token that was put right in its file works after this long, and at once after a 401.
+FRESH_SECONDS = 1.0
 # A token is renewed this long before it ends, so that none ends on its way.
 EARLY_SECONDS = 30.0
 DEFAULT_LIFETIME_SECONDS = 300.0
@@ -33,12 +35,20 @@ class Authorization(Protocol):
 
 
 class BearerToken:
-    """Read at every request: a token put right in its file works at once."""
+    """Read again and again: a token put right in its file works without a restart."""
 
     def __init__(self, secret: Secret) -> None:
         self._secret = secret
+        self._header = ""
+        self._fresh_until = float("-inf")
 
     async def header(self) -> str:
+        now = time.monotonic()
+        if now >= self._fresh_until:
+            self._header, self._fresh_until = self._read(), now + FRESH_SECONDS
+        return self._header
+
+    def _read(self) -> str:
         token = reveal(self._secret, "token")
         if token.lower().startswith("bearer "):
             # Some consoles show the whole header; 401 would send people back to copy it once more.
@@ -47,7 +57,8 @@ class BearerToken:
             )
         return f"Bearer {token}"
 
-    def refused(self, header: str) -> bool:  # noqa: ARG002  # there is no other token to try
+    def refused(self, header: str) -> bool:  # noqa: ARG002  # most likely there is no other token to try
+        self._fresh_until = float("-inf")
         return False
 
 

@@ -8,9 +8,8 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urljoin
 
 import aiohttp
@@ -35,7 +34,7 @@ CONNECT_SECONDS = 10.0
 # What has not arrived after so long never does. A machine that is cut off for a while would send it again for minutes, though
 # the worker that asked is gone, or has given up, and another one has its user (workers.leases).
 ARRIVES_SECONDS = 8.0
-REDIRECTS = 3
+REDIRECTS, MOST_REDIRECTS = frozenset({301, 302, 303, 307, 308}), 3
 USER_AGENT = "scimpipe/0.1"
 ALWAYS_SENT = {
     "Accept": f"{MEDIA_TYPE}, {PLAIN_JSON}",
@@ -81,8 +80,7 @@ class Unlimited:
     def answered(self, status: int | None, retry_after_seconds: float | None = None) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """headers: lower-case names. body: the JSON, None when there was none. foreign: there was something else, such as
     the HTML of a sign-in page.
     """
@@ -183,22 +181,27 @@ class Transport:
         known = dict(headers or {})
         if whole is not None:
             known["Content-Type"] = self._media_type
-        answer = await self._signed(method, url, whole, known, kind)
+        answer = await self._send(method, url, whole, known, kind)
         if answer.status == 415 and known.get("Content-Type") == MEDIA_TYPE:
-            answer = await self._signed(method, url, whole, {**known, "Content-Type": PLAIN_JSON}, kind)
+            answer = await self._send(method, url, whole, {**known, "Content-Type": PLAIN_JSON}, kind)
             if answer.status != 415:
                 self._media_type = PLAIN_JSON
         return answer
 
-    async def _signed(
+    async def _send(
         self, method: str, url: httpx.URL, content: Content | None, headers: Mapping[str, str], kind: str
     ) -> Answer:
-        credential = await self._authorization.header()
-        answer = await self._send(method, url, content, {**headers, "Authorization": credential}, kind)
-        if answer.status == 401 and self._authorization.refused(credential):
+        """headers: all but the credential, of which another one is tried where the first had ended."""
+        refused = False
+        while True:
             credential = await self._authorization.header()
-            answer = await self._send(method, url, content, {**headers, "Authorization": credential}, kind)
-        return answer
+            signed = {**headers, "Authorization": credential}
+            answer = await self._send_once(method, url, content, signed, kind)
+            if answer.status in REDIRECTS:
+                answer = await self._follow(answer, method, url, content, signed, kind)
+            if refused or answer.status != 401 or not self._authorization.refused(credential):
+                return answer
+            refused = True
 
     def _url(self, path: str, params: Mapping[str, str | int] | None) -> httpx.URL:
         if params is None and (known := self._urls.get(path)) is not None:
@@ -212,14 +215,20 @@ class Transport:
             self._urls[path] = url
         return url
 
-    async def _send(
-        self, method: str, url: httpx.URL, content: Content | None, headers: Mapping[str, str], kind: str
+    async def _follow(
+        self,
+        answer: Answer,
+        method: str,
+        url: httpx.URL,
+        content: Content | None,
+        headers: Mapping[str, str],
+        kind: str,
     ) -> Answer:
-        for _ in range(REDIRECTS + 1):
-            answer = await self._send_once(method, url, content, headers, kind)
-            if answer.status not in {301, 302, 303, 307, 308}:
-                return answer
+        for _ in range(MOST_REDIRECTS):
             url = self._redirected(url, answer, method)
+            answer = await self._send_once(method, url, content, headers, kind)
+            if answer.status not in REDIRECTS:
+                return answer
         raise UnusableAnswer("the target redirects in circles; is base_url right?")
 
     def _redirected(self, url: httpx.URL, answer: Answer, method: str) -> httpx.URL:

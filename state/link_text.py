@@ -58,14 +58,13 @@ class LinkText:
         if not link.digests:
             return "\t".join(known)
         digests, written = link.digests, self._written
-        others = {
-            path: each
-            for path, each in digests.items()
-            if path not in written or (each != DOUBT and len(each) != DIGEST_LETTERS)
-        }
-        laid_out = "".join([_NONE if path in others else digests.get(path, _NONE) for path in written])
-        pairs = chain.from_iterable((_short(path), each) for path, each in others.items())
-        return "\t".join((*known, self.layout, laid_out, *pairs))
+        laid_out = "".join([digests.get(path, _NONE) for path in written])
+        if digests.keys() <= written:
+            return "\t".join((*known, self.layout, laid_out))
+        others = chain.from_iterable(
+            (_short(path), each) for path, each in digests.items() if path not in written
+        )
+        return "\t".join((*known, self.layout, laid_out, *others))
 
     def read(self, text: str) -> Link | None:
         """None for a layout that is not known, or is another one by the same name."""

@@ -28,12 +28,12 @@ class Together(Generic[Asked, Answered]):
         self._sending: asyncio.Task[None] | None = None
         self._next_at = 0.0
 
-    async def ask(self, item: Asked) -> Answered:
+    def ask(self, item: Asked) -> asyncio.Future[Answered]:
         answer: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send_all())
-        return await answer
+        return answer
 
     async def _send_all(self) -> None:
         loop = asyncio.get_running_loop()

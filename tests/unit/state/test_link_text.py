@@ -69,7 +69,7 @@ def test_a_link_of_ten_attributes_stays_below_the_next_size_that_is_allocated():
 
 
 def test_a_digest_that_has_no_place_in_the_layout_is_kept_all_the_same():
-    link = LINK._replace(digests={"userName": "aaaaaaa", "title": ".", "locale": "ddddddd"})
+    link = LINK._replace(digests={"userName": "aaaaaaa", "title": DOUBT, "locale": "ddddddd"})
 
     read = LinkText((*PATHS, "locale")).read(LinkText((*PATHS, "locale")).write(link))
 

@@ -27,18 +27,16 @@ class Called:
         return [10 * each for each in asked]
 
 
-async def asked_all(together: Together[int, int], count: int) -> list[asyncio.Task[int]]:
-    tasks = [asyncio.create_task(together.ask(number)) for number in range(count)]
-    await asyncio.sleep(0)
-    return tasks
+def asked_all(together: Together[int, int], count: int) -> list[asyncio.Future[int]]:
+    return [together.ask(number) for number in range(count)]
 
 
 def test_each_gets_its_own_answer_and_no_call_has_too_many():
     async def run() -> None:
         called = Called()
         called.let.set()
-        tasks = await asked_all(Together(called), MOST + 50)
-        assert await asyncio.gather(*tasks) == [10 * number for number in range(MOST + 50)]
+        answers = asked_all(Together(called), MOST + 50)
+        assert await asyncio.gather(*answers) == [10 * number for number in range(MOST + 50)]
         assert list(map(len, called.calls)) == [MOST, 50]
 
     asyncio.run(run())
@@ -48,10 +46,9 @@ def test_what_is_asked_meanwhile_goes_into_the_next_call():
     async def run() -> None:
         called = Called()
         together = Together(called)
-        first = asyncio.create_task(together.ask(1))
+        first = together.ask(1)
         await called.under_way.wait()
-        later = [asyncio.create_task(together.ask(number)) for number in (2, 3)]
-        await asyncio.sleep(0)
+        later = [together.ask(number) for number in (2, 3)]
         called.let.set()
         assert await asyncio.gather(first, *later) == [10, 20, 30]
         assert called.calls == [[1], [2, 3]]
@@ -63,10 +60,10 @@ def test_whoever_gave_up_before_it_was_sent_is_not_sent_and_shifts_nobodys_answe
     async def run() -> None:
         called = Called()
         called.let.set()
-        tasks = await asked_all(Together(called), 3)
-        tasks[1].cancel()
-        assert [await tasks[0], await tasks[2]] == [0, 20]
-        assert tasks[1].cancelled()
+        answers = asked_all(Together(called), 3)
+        answers[1].cancel()
+        assert [await answers[0], await answers[2]] == [0, 20]
+        assert answers[1].cancelled()
         assert called.calls == [[0, 2]]
 
     asyncio.run(run())
@@ -77,9 +74,9 @@ def test_an_error_is_everybodys_and_the_next_call_is_made_all_the_same():
         called = Called(error=ConnectionError())
         called.let.set()
         together = Together(called)
-        for task in await asked_all(together, 2):
+        for answer in asked_all(together, 2):
             with pytest.raises(ConnectionError):
-                await task
+                await answer
         called.error = None
         assert await together.ask(7) == 70
 
