@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.figures import Figures, Goal, Once
-from bench.place import bare, endpoint, place, requests_in
+from bench.place import endpoint, place, posted, requests_in
 from bench.site import make_large_site
 
 LATENCY = 0.1
@@ -45,7 +45,7 @@ def measuring(folder: Path, quick: bool) -> Iterator[Once]:
 
 def _once(folder: Path, site: str, concurrency: int) -> Figures:
     with endpoint(latency=LATENCY) as url:
-        posting = bare("create", site, str(concurrency), url)
+        posting = posted("create", site, concurrency, url)
     with endpoint(latency=LATENCY) as url, place(folder, url, site, concurrency=concurrency) as made:
         made.start_worker()
         made.wait_for_workers(1)

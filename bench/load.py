@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.figures import Figures, Goal, Once
 from bench.idle import cpu_seconds
-from bench.place import ROOT, bare, endpoint, place, printed
+from bench.place import ROOT, endpoint, place, posted, printed
 from bench.site import make_large_site
 
 CONCURRENCY = 32
@@ -56,9 +56,9 @@ def _plain(some: Path) -> float:
 
 def _once(folder: Path, site: str, users: int) -> Figures:
     with endpoint() as url:
-        posting = bare("create", site, str(CONCURRENCY), url)
+        posting = posted("create", site, CONCURRENCY, url)
     with endpoint() as url:
-        lean = bare("lean", site, str(CONCURRENCY), url)
+        lean = posted("lean", site, CONCURRENCY, url)
     with endpoint() as url, place(folder, url, site, concurrency=CONCURRENCY) as made:
         made.start_worker()
         made.wait_for_workers(1)

@@ -58,7 +58,10 @@ class DrupalSession:
         self._settings = settings
         self._base = settings.base_url.rstrip("/")
         self._http = httpx.AsyncClient(
-            transport=AiohttpTransport(client=lambda: _client(settings.ca_file)),
+            # Its own context is never used, and would be made by reading all authorities once more.
+            transport=AiohttpTransport(
+                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), client=lambda: _client(settings.ca_file)
+            ),
             headers={"Accept-Encoding": ACCEPTED},
             timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=10.0),
             follow_redirects=False,

@@ -50,7 +50,6 @@ class ExpressionError(ValueError):
 
 _ENVIRONMENT = environment()
 _MISSING = Missing()
-_SIMPLE = (str, bool, int, type(None))
 _RESULT = "result"
 
 
@@ -72,8 +71,12 @@ class Expression:
     def evaluate(self, values: Mapping[str, Any]) -> Any:
         """The value for one user; missing is None. Raises EvaluationError."""
         # Most lines of a mapping are a field as it is: nothing to run.
-        if self.plain_name is not None and isinstance(plain := values.get(self.plain_name), _SIMPLE):
-            return _text(plain) if isinstance(plain, str) else plain
+        if self.plain_name is not None:
+            plain = values.get(self.plain_name)
+            if isinstance(plain, str):
+                return _text(plain)
+            if plain is None or isinstance(plain, int):
+                return plain
         try:
             offered, held = {}, 0
             for name, times in self._named.items():

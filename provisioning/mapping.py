@@ -109,8 +109,12 @@ class CompiledTarget:
         """What the account should hold. Raises EvaluationError, naming the attribute."""
         attributes: dict[str, JsonValue] = {}
         on_create: dict[str, JsonValue] = {}
+        values = user.values
         for entry in self.entries:
-            value = self._value(entry, user)
+            try:
+                value = carried(entry.expression.evaluate(values), entry.takes)
+            except EvaluationError as error:
+                raise EvaluationError(f"{entry.text}: {error}") from None
             if value is not None:
                 (on_create if entry.on_create else attributes)[entry.text] = value
         if "userName" not in attributes and "userName" not in on_create:
@@ -128,16 +132,6 @@ class CompiledTarget:
             return bool(self.scope.evaluate(user.values))
         except EvaluationError as error:
             raise EvaluationError(f"scope: {error}") from None
-
-    @staticmethod
-    def _value(entry: Entry, user: SourceUser) -> JsonValue:
-        try:
-            value = entry.expression.evaluate(user.values)
-        except EvaluationError as error:
-            raise EvaluationError(f"{entry.text}: {error}") from None
-        if entry.text == "active":
-            return bool(value)
-        return carried(value, entry.takes)
 
 
 # What is asked for by name here, and would not be known by another spelling (RFC 7643 2.1 knows no letter case).

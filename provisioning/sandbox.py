@@ -76,10 +76,10 @@ def size(value: Any) -> int:
     """Characters of a value, with ITEM for each item of a list."""
     if isinstance(value, str):
         return len(value)
-    if isinstance(value, Mapping):
-        return ITEM * len(value) + sum(map(size, value.values()))
     if isinstance(value, list | tuple):
         return ITEM * len(value) + sum(map(size, value))
+    if isinstance(value, Mapping):
+        return ITEM * len(value) + sum(map(size, value.values()))
     return 1
 
 

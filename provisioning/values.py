@@ -23,9 +23,12 @@ _ENTERPRISE_PARTS = frozenset({"manager"})
 
 
 class Takes(Enum):
-    """text: one text. elements: a list of objects, each with its value under `value` (RFC 7643 2.4)."""
+    """text: one text. elements: a list of objects, each with its value under `value` (RFC 7643 2.4). truth: of `active`,
+    where no value is false.
+    """
 
     TEXT = "text"
+    TRUTH = "truth"
     ELEMENTS = "elements"
     ANY = "any"
 
@@ -41,6 +44,8 @@ def takes(path: Path) -> Takes:
         return Takes.ANY
     if sub:
         return Takes.TEXT if attribute in parts and sub != "primary" else Takes.ANY
+    if path.schema is None and attribute == "active":
+        return Takes.TRUTH
     if path.schema is None and attribute in _ELEMENTS and not path.filters:
         return Takes.ELEMENTS
     return Takes.TEXT if attribute in text else Takes.ANY
@@ -48,6 +53,8 @@ def takes(path: Path) -> Takes:
 
 def carried(value: JsonValue, kind: Takes) -> JsonValue:
     """The value as the attribute takes it, None where there is none: a strict target refuses a number for a text."""
+    if kind is Takes.TRUTH:
+        return bool(value)
     if isinstance(value, str) and kind is not Takes.ELEMENTS:
         return value if value and not value.isspace() else None
     if _is_empty(value):

@@ -154,6 +154,8 @@ def test_the_types_of_attributes_are_the_rfcs():
         expected = Takes.TEXT if attribute.type in {"string", "reference", "binary"} else Takes.ANY
         if attribute.multi_valued and any(sub.name == "value" for sub in attribute.sub_attributes):
             expected = Takes.ELEMENTS
+        if text == "active":
+            expected = Takes.TRUTH
         if path.sub is None or not whole.multi_valued:
             assert takes(path) is expected, text
         else:
