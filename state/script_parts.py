@@ -5,8 +5,12 @@ from __future__ import annotations
 COMMON = """
 local T = redis.call('TIME')
 local now = tonumber(T[1]) * 1000 + math.floor(tonumber(T[2]) / 1000)
-local P = KEYS[1]
-local function k(name) return P .. name end
+local P, K = KEYS[1], {}
+local function k(name)
+  local key = K[name]
+  if not key then key = P .. name; K[name] = key end
+  return key
+end
 local function merge(a, b)
   -- the union of two pending jobs for one user: everybody's permissions, the newer generation; the wait of the first,
   -- which only a person shortens

@@ -16,10 +16,11 @@ MARK = (
     + """
 watch_clock()
 local trigger, ops, run, resend, at_once = ARGV[1], cjson.decode(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5]
-local out = {}
-for _, user in ipairs(cjson.decode(ARGV[6])) do
+local out, users = {}, cjson.decode(ARGV[6])
+if run ~= '' and #users > 0 then redis.call('SADD', k('run:' .. run .. ':users'), unpack(users)) end
+for _, user in ipairs(users) do
   local job = {g = redis.call('INCR', k('generation')), p = {[trigger] = ops}, a = 1, n = now}
-  if run ~= '' then job.r = run; redis.call('SADD', k('run:' .. run .. ':users'), user) end
+  if run ~= '' then job.r = run end
   local before = redis.call('HGET', k('jobs'), user)
   local send, due = not before, nil
   if before then
@@ -55,7 +56,7 @@ CLAIM = (
     COMMON
     + """
 watch_clock()
-local owner, lease = ARGV[1], tonumber(ARGV[2])
+local owner, lease = cjson.encode(ARGV[1]), tonumber(ARGV[2])
 local out = {}
 for _, user in ipairs(cjson.decode(ARGV[3])) do
   local raw = redis.call('HGET', k('jobs'), user)
@@ -69,11 +70,11 @@ for _, user in ipairs(cjson.decode(ARGV[3])) do
         -- somebody died over this user: one attempt is spent, so that a user who kills workers is not tried for ever
         local dead = cjson.decode(left).j
         dead.a = dead.a + 1
-        job = merge(dead, job)
+        raw = cjson.encode(merge(dead, job))
       end
       redis.call('ZADD', k('leases'), now + lease, user)
-      redis.call('HSET', k('leased'), user, cjson.encode({o = owner, j = job}))
-      table.insert(out, user); table.insert(out, cjson.encode(job))
+      redis.call('HSET', k('leased'), user, '{"o":' .. owner .. ',"j":' .. raw .. '}')
+      table.insert(out, user); table.insert(out, raw)
     end
   end
 end
@@ -105,23 +106,34 @@ return out
 SETTLE = (
     COMMON
     + """
+-- the full sync under way, and the lists that hold anybody at all: mostly none does
+local current, lists = redis.call('GET', k('run')), {}
+for _, name in ipairs({'failed', 'held', 'rejected'}) do
+  if redis.call('HLEN', k(name)) > 0 then table.insert(lists, k(name)) end
+end
+-- what is to be added to full syncs: id -> counter -> how many; and who was the last of each that was counted
+local sums, last = {}, {}
+local function add(id, counter, count)
+  if not sums[id] then sums[id] = {} end
+  sums[id][counter] = (sums[id][counter] or 0) + count
+end
 local function finish(run)
   if redis.call('HEXISTS', run, 'scanned_all') == 1 and redis.call('SCARD', run .. ':users') == 0 then
     return redis.call('HSETNX', run, 'finished_at', now) == 1
   end
 end
-local function settle(owner, user, outcome, delay, late, spent, history, counter, requests)
+local function settle(number, owner, user, outcome, delay, late, spent, history, counter, requests)
   local raw = redis.call('HGET', k('leased'), user)
-  if not raw then return '0', '', '' end
+  if not raw then return '0', '' end
   local leased = cjson.decode(raw)
-  if leased.o ~= owner then return '0', '', '' end
+  if leased.o ~= owner then return '0', '' end
   local job = leased.j
-  if job.r and requests > 0 then redis.call('HINCRBY', k('run:' .. job.r), 'requests', requests) end
+  if job.r and requests > 0 then add(job.r, 'requests', requests) end
   redis.call('XADD', k('history'), 'MAXLEN', '~', ARGV[1], '*', 'e', history)
   if outcome == 'pending' then
     if spent then job.a = job.a + 1 end
     restore(user, job, delay, late)
-    return '1', '', ''
+    return '1', ''
   end
   release(user)
   -- nobody has the user before what was sent last can be carried out no more
@@ -136,7 +148,7 @@ local function settle(owner, user, outcome, delay, late, spent, history, counter
     redis.call('HDEL', k(outcome == 'failed' and 'held' or 'failed'), user)
   elseif outcome ~= 'skipped' then
     -- what one trigger may not do does not end what waits for a person on account of another
-    for _, name in ipairs({'failed', 'held', 'rejected'}) do redis.call('HDEL', k(name), user) end
+    for _, list in ipairs(lists) do redis.call('HDEL', list, user) end
   end
   if job.p.manual then
     redis.call('SET', k('result:' .. user), cjson.encode({g = job.g, e = history}), 'EX', ARGV[2])
@@ -149,23 +161,25 @@ local function settle(owner, user, outcome, delay, late, spent, history, counter
     wait_until(other, now + late)
     pending(user, other, other.n)
   end
-  local finished = ''
   local function count(id)
-    local run = k('run:' .. id)
-    if redis.call('SREM', run .. ':users', user) == 0 then return end
-    redis.call('HINCRBY', run, counter, 1)
-    if finish(run) then finished = id end
+    if redis.call('SREM', k('run:' .. id .. ':users'), user) == 0 then return end
+    add(id, counter, 1)
+    last[id] = number
   end
   if job.r then count(job.r) end
   -- the full sync under way may wait for this user, too, though a later batch has put its name on the job
-  local current = redis.call('GET', k('run'))
   if current and current ~= job.r and again == '' then count(current) end
-  return '1', late > 0 and '' or again, finished
+  return '1', late > 0 and '' or again
 end
 local out = {}
-for _, each in ipairs(cjson.decode(ARGV[3])) do
-  local applied, again, run = settle(unpack(each))
-  table.insert(out, applied); table.insert(out, again); table.insert(out, run)
+for number, each in ipairs(cjson.decode(ARGV[3])) do
+  local applied, again = settle(number, unpack(each))
+  table.insert(out, applied); table.insert(out, again); table.insert(out, '')
+end
+for id, counters in pairs(sums) do
+  local run = k('run:' .. id)
+  for counter, count in pairs(counters) do redis.call('HINCRBY', run, counter, count) end
+  if last[id] and finish(run) then out[3 * last[id]] = id end
 end
 return out
 """

@@ -62,7 +62,7 @@ class World:
         users = await self.site.read(USERS)
         for uuid, user in users.items():
             print_now = self.compiled.fingerprint(user, KEY)
-            digests = {"userName": "x", "title": "x"}
+            digests = {"userName": "xxxxxxx", "title": "xxxxxxx"}
             await self.state.links.put(uuid, Link(f"id-{uuid[-3:]}", None, print_now, digests))
 
     async def poll(self) -> Found:

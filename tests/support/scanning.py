@@ -76,7 +76,7 @@ class World:
         for uuid in users:
             user = (await self.site.read([uuid])).get(uuid)
             print_now = self.compiled.source(uuid, user, KEY).fingerprint
-            link = Link(f"id-{uuid}", None, print_now, {"userName": "aaaaaaaa"}, user is not None)
+            link = Link(f"id-{uuid}", None, print_now, {"userName": "aaaaaaa"}, user is not None)
             assert await self.state.links.put(uuid, link)
 
     async def drop(self, user: str) -> None:

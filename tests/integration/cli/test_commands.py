@@ -163,9 +163,10 @@ def test_a_sync_whose_process_was_killed_is_taken_over_by_whoever_waits_for_it(r
     client = redis.Redis.from_url(redis_url, decode_responses=True)
     client.hset("scimpipe:{acme}:run:dead", mapping={"started_at": 1, "cursor": 0})
     client.set("scimpipe:{acme}:run", "dead")
-    client.set("scimpipe:{acme}:scanner", "killed", px=4000)
+    # Longer than it takes a command to start beside other tests.
+    client.set("scimpipe:{acme}:scanner", "killed", px=8000)
     client.set("scimpipe:process:worker:one", "1")
-    done = run("sync", "acme", "--timeout", "8", field=SCHEDULED)
+    done = run("sync", "acme", "--timeout", "12", field=SCHEDULED)
     assert "is under way already (dead)" in done.stderr
     assert client.hget("scimpipe:{acme}:run:dead", "scanned_all") == "1"
 
