@@ -168,7 +168,7 @@ def reject_held(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Keep these accounts; they are not asked about again unless the user comes back and leaves once more."""
+    """Keep these accounts: not asked about again unless the user leaves in another way, or comes back and leaves once more."""
     _act(Session(config, as_json=as_json), target, user, "reject", all_of_them=all_of_them)
 
 

@@ -14,9 +14,15 @@ from cli import checks, history, init, letters, provision, running, status, sync
 
 VERSION = "0.1.0"
 
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 some users failed or are held; 2 wrong usage or config; 3 Redis, Drupal or the target cannot be "
+    "reached; 4 not finished in the time given, or nobody is there to do it."
+)
+
 app = typer.Typer(
     name="scimpipe",
     help="Keeps SCIM 2.0 service providers in step with the users of a Drupal site.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -36,9 +42,7 @@ def scimpipe(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Exit codes: 0 done; 1 some users failed or are held; 2 wrong usage or config; 3 Redis, Drupal or the target
-    cannot be reached; 4 not finished in the time given.
-    """
+    """The root of all commands."""
 
 
 def demo(

@@ -29,10 +29,15 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")
 ]
 TargetOption = Annotated[
-    str | None, typer.Option("--target", help="One target; needed only where there are several.")
+    str | None, typer.Option("--target", help="One target; all of them when it is left out.")
+]
+OneTargetOption = Annotated[
+    str | None, typer.Option("--target", help="The target; needed only where there are several.")
 ]
 TargetArgument = Annotated[str | None, typer.Argument(help="A target; all when none is named.")]
-TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds to wait at the most.")]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", help="Seconds to wait for the workers, for each target.")
+]
 
 
 class CommandError(Exception):

@@ -29,7 +29,7 @@ POLL_SECONDS = 0.2
 def sync(
     target: TargetArgument = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")
+        bool, typer.Option("--dry-run", help="Say what differs and would be put right; write nothing.")
     ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read the target too: repair drift, hold orphans.")
@@ -45,10 +45,12 @@ def sync(
     session = Session(config, as_json=as_json)
 
     async def body() -> int:
+        if dry_run and verify:
+            raise CommandError("--verify holds and repairs what it finds: leave out it or --dry-run")
         async with opened(session) as all_of_it:
             names = session.targets(target) if dry_run else syncable(session, target)
             runs = [
-                await _dry_run(all_of_it, name)
+                await _dry_run(session, all_of_it, name)
                 if dry_run
                 else await sync_one(session, all_of_it, name, timeout, verify=verify, wait=not no_wait)
                 for name in names
@@ -251,17 +253,32 @@ def show_sync(session: Session, document: Mapping[str, Any]) -> None:
 _REFUSED = {"ambiguous", "failed"}
 
 
-async def _dry_run(all_of_it: Any, name: str) -> tuple[dict[str, Any], int]:
+async def _dry_run(session: Session, all_of_it: Any, name: str) -> tuple[dict[str, Any], int]:
+    from config.settings import SWITCHABLE, OperationName, Trigger
     from producers.dry_run import plan_all
     from state.runs import COUNTERS
 
     started = time.monotonic()
+    settings = session.settings.targets[name]
+    scheduled = settings.trigger(Trigger.SCHEDULED) is not None
+    off = SWITCHABLE - settings.operations(Trigger.SCHEDULED) if scheduled else frozenset()
+    if not scheduled:
+        session.output.note(f"{name}: its scheduled trigger is off, so no full sync does any of this")
     scanned, unchanged, planned = await plan_all(all_of_it, name)
     counters = dict.fromkeys(COUNTERS, 0) | {"scanned": scanned, "unchanged": unchanged}
     column = {"create": "created", "update": "updated", "deactivate": "deactivated", "delete": "deleted"}
     column = {**column, "link": "linked", "none": "unchanged"}
+    removals = 0
     for each in planned:
-        counters["failed" if each.situation in _REFUSED else column[each.operation.value]] += 1
+        skipped = each.operation in off
+        done = "skipped" if skipped else column[each.operation.value]
+        counters["failed" if each.situation in _REFUSED else done] += 1
+        removals += not skipped and each.operation in {OperationName.DEACTIVATE, OperationName.DELETE}
+    for operation in sorted({each.operation for each in planned} & off):
+        session.output.note(f"{name}: {operation} is switched off in targets.{name}.scheduled.operations")
+    limit, words = await all_of_it.state(name).guard.budget()
+    if removals > limit:
+        session.output.note(f"{name}: the guard allows {words} removals; all {removals} would be held")
     rows = [
         {
             "user": each.user,

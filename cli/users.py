@@ -13,6 +13,7 @@ from cli.session import (
     CommandError,
     ConfigOption,
     JsonOption,
+    OneTargetOption,
     Session,
     TargetOption,
     opened,
@@ -66,7 +67,7 @@ def _user_row(user: Any, target: str, link: Any, state: str | None) -> dict[str,
 
 def preview(
     user: Annotated[str, typer.Argument(help="uid, uuid, name or mail")],
-    target: TargetOption = None,
+    target: OneTargetOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -135,7 +136,7 @@ def remote(
     text: Annotated[
         str, typer.Argument(help="Part of a userName, displayName or mail; or an externalId.")
     ] = "",
-    target: TargetOption = None,
+    target: OneTargetOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -183,7 +184,9 @@ def fields(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     session.run(body)
 
 
-def attributes(target: TargetOption = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+def attributes(
+    target: OneTargetOption = None, as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
     """What a mapping can name on the target's side."""
     session = Session(config, as_json=as_json)
 

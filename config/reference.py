@@ -112,7 +112,8 @@ title trim truncate unique upper`. Calls, `*`, `**` and `%` are not allowed.
 An empty value means absent: it is left out when the account is made, and taken away later if scimpipe had set it.
 A number or a truth becomes text where SCIM has a text (`employeeNumber = "uid"`), and several values become the elements of a
 list: `roles = "roles"` gives `[{"value": "editor"}, {"value": "member"}]`. Attributes that RFC 7643 does not know get the value as it is.
-Attributes that are not mapped are never touched.
+Attributes that are not mapped are never touched, but for `active`: leavers are deactivated, and returners reactivated, all the same. A
+mapped `active` that comes out false means blocked, whatever Drupal's own status: `leavers.blocked` applies.
 
 ## Paths
 

@@ -143,7 +143,8 @@ class DrupalJsonApiSettings(Frozen):
     )
     client_secret: Secret | None = Field(None, description="Secret of the OAuth2 client.")
     ca_file: Path | None = Field(
-        None, description="PEM file of the only authorities to trust for TLS; none: the system's."
+        None,
+        description="PEM file of the only authorities to trust for TLS; none: the public ones (certifi's), or `SSL_CERT_FILE`.",
     )
     allow_insecure: Switch = Field(False, description="Permits http:// to anything but loopback.")
     poll_seconds: Number = Field(5, ge=0, description="Seconds between two looks for changed users; 0: off.")
@@ -196,10 +197,16 @@ class ScheduledSettings(TriggerSettings):
 
 class LimitSettings(Frozen):
     concurrency: WholeNumber = Field(
-        32, ge=1, le=1024, description="The most requests under way; the real number adapts below it."
+        32,
+        ge=1,
+        le=1024,
+        description="The most requests under way in each worker process, of which there are two at least; the real number "
+        "adapts below it.",
     )
     requests_per_second: Number = Field(
-        0, ge=0, description="The most requests a second, all workers together; 0: find out."
+        0,
+        ge=0,
+        description="The most requests a second, all workers together (commands that ask the target themselves, such as `sync --dry-run`, come on top); 0: find out.",
     )
     max_attempts: WholeNumber = Field(
         8, ge=1, le=100, description="Attempts before a user becomes a dead letter."
@@ -211,7 +218,7 @@ class GuardSettings(Frozen):
     max_removals: WholeNumber = Field(
         50,
         ge=0,
-        description="Deactivations plus deletions in one run, or in one rolling hour, before the rest is held.",
+        description="Deactivations plus deletions: a full sync over this removes nobody; within a rolling hour the rest is held.",
     )
     max_removal_percent: Number = Field(
         10,
@@ -234,7 +241,8 @@ class TargetSettings(Frozen):
     token: Secret | None = Field(None, description="Bearer token (RFC 6750).")
     oauth2: OAuth2Settings | None = Field(None, description="OAuth2 client credentials, instead of a token.")
     ca_file: Path | None = Field(
-        None, description="PEM file of the only authorities to trust for TLS; none: the system's."
+        None,
+        description="PEM file of the only authorities to trust for TLS; none: the public ones (certifi's), or `SSL_CERT_FILE`.",
     )
     matching: tuple[str, ...] = Field(
         ("externalId", "userName"),

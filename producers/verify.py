@@ -8,6 +8,7 @@ held (DESIGN 5.4).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from provisioning.ports import SourceReader, Target
 from state.target_state import TargetState
 
 READ = 500
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +110,10 @@ class Verification:
         self, strangers: Mapping[str, _Stranger]
     ) -> tuple[Mapping[str, _Stranger], tuple[str, ...]]:
         """Orphans, and users who were unlinked. Whoever has been linked since to the account that was listed is neither."""
-        # Only where the externalId is the uuid can Drupal be asked whose it is.
+        # Only where the externalId is the uuid can Drupal be asked whose it is; an account with any other one is another tool's.
         orphans: dict[str, _Stranger] = {}
         known: list[str] = []
-        ids = list(strangers) if self.compiled.external_id_is_uuid else []
+        ids = [each for each in strangers if self.compiled.external_id_is_uuid and _UUID.fullmatch(each)]
         for start in range(0, len(ids), READ):
             page = ids[start : start + READ]
             links = await self.state.links.get_many(page)

@@ -106,6 +106,16 @@ def test_an_orphan_is_held_if_it_is_there_once_the_listing_has_ended(world, remo
     world(body)
 
 
+def test_an_account_that_another_tool_made_is_no_orphan(world):
+    """Where externalId is the uuid, one that is none never was ours: approving the removal of all orphans must not reach it."""
+
+    async def body(world):
+        await world.target.create({"userName": "another's", "externalId": "emp-42"})
+        assert ((await verify(world)).orphans, await world.state.ledger.held()) == (0, ())
+
+    world(body)
+
+
 def test_a_second_account_of_somebody_whose_first_one_has_drifted_is_found_too(world):
     async def body(world):
         await work(world)

@@ -15,7 +15,9 @@ from state.memory import QuirkStore, RewrittenStore
 from state.processes import Announced, Leadership, Processes
 from tests.support.valkey import with_redis
 
-LINK = Link("id-1", 'W/"1"', "print", {'emails[type eq "work"].value': "abcdefg", "userName": "hijklmn"}, True)
+LINK = Link(
+    "id-1", 'W/"1"', "print", {'emails[type eq "work"].value': "abcdefg", "userName": "hijklmn"}, True
+)
 
 
 def job(user: str, **known: object) -> Job:
