@@ -127,7 +127,7 @@ def _detection(all_of_it: Opened) -> ChangeDetection:
     days = itertools.count(step=86_400).__next__
     departures = CountedDepartures(watched, all_of_it.reader, RosterStore(all_of_it.redis), days)
     marks = {name: MarkStore(all_of_it.redis, name)}
-    return ChangeDetection(watched, all_of_it.reader, departures, marks, all_of_it.log)
+    return ChangeDetection(watched, all_of_it.reader, all_of_it.same_site, departures, marks, all_of_it.log)
 
 
 @contextmanager

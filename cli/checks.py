@@ -76,6 +76,8 @@ async def _everything(settings: Settings, names: Sequence[str]) -> list[Check]:
     checks = await _redis(settings)
     fields, found = await _drupal(settings)
     checks += found
+    if checks[0].ok and fields is not None:
+        checks += await _same_site(settings)
     for name in names:
         checks += await _target(settings, name, fields)
         if checks[0].ok:
@@ -118,6 +120,24 @@ async def _drupal(settings: Settings) -> tuple[Any, list[Check]]:
         await reader.close()
     own = [each.name for each in fields if each.name not in BASE_NAMES]
     return fields, [Check("drupal", True, f"{sentence}; fields of its own: {', '.join(own) or 'none'}")]
+
+
+async def _same_site(settings: Settings) -> list[Check]:
+    """Whether the users that are linked are this site's."""
+    from drupal.opening import open_reader
+    from provisioning.mapping import BASE_NAMES
+    from state.connection import open_redis
+    from state.same_site import SameSite
+
+    reader, client = open_reader(settings.drupal, BASE_NAMES), await open_redis(settings)
+    try:
+        await SameSite(client, reader).compare()
+    except Exception as error:  # unknown ones are raised again by `explain`
+        return [Check("site", False, *explain(error))]
+    finally:
+        await reader.close()
+        await client.aclose()
+    return []
 
 
 async def _target(settings: Settings, name: str, fields: Any) -> list[Check]:
@@ -191,7 +211,7 @@ async def _learned(settings: Settings, name: str) -> list[Check]:
 
     client = await open_redis(settings)
     try:
-        names = await RewrittenStore(QuirkStore(client, name)).names()
+        names = await RewrittenStore(QuirkStore(client, name), settings.targets[name]).names()
     finally:
         await client.aclose()
     words = f"the target does not keep as sent: {', '.join(sorted(names))}; take them out of the mapping, or live with it"

@@ -101,7 +101,13 @@ async def sync_one(
     if verify:
         target = all_of_it.target(name)
         check = Verification(
-            settings, state, all_of_it.compiled[name], all_of_it.reader, target, await all_of_it.key()
+            settings,
+            state,
+            all_of_it.compiled[name],
+            all_of_it.reader,
+            all_of_it.same_site,
+            target,
+            await all_of_it.key(),
         )
         found = await check.run()
         doubted = [*found.drifted, *found.missing, *found.unlinked]
@@ -123,6 +129,11 @@ async def sync_one(
         await state.submit(doubted, Trigger.SCHEDULED, run_id=run_id)
     if kind == "busy":
         session.output.note(f"{name}: a full sync is under way already ({run_id}); this is about that one")
+        begun = await state.runs.get(run_id)
+        if begun and begun.scanned_all and begun.policy != all_of_it.compiled[name].policy_digest:
+            session.output.note(
+                f"{name}: that one has compared by another config: start one more when it has ended"
+            )
     else:
         async with _progress(session, state, run_id):
             await _scan(sync_of_target, run_id, kind)

@@ -21,6 +21,7 @@ from provisioning.plan import removes
 from provisioning.ports import SourceReader
 from state.broker import USERS_A_MESSAGE
 from state.marks import Mark, MarkStore
+from state.same_site import SameSite
 
 # A save may take this long from the time it is stamped with to its commit; the request that saved, to its end.
 OVERLAP_SECONDS = 300
@@ -99,6 +100,7 @@ class ChangeDetection:
         self,
         watched: Sequence[Watched],
         reader: SourceReader,
+        same_site: SameSite,
         departures: Departures,
         marks: Mapping[str, MarkStore],
         log: Any,
@@ -106,6 +108,7 @@ class ChangeDetection:
     ) -> None:
         self._watched = watched
         self._reader = reader
+        self._same_site = same_site
         self.departures = departures
         self._marks = marks
         self._log = log
@@ -116,6 +119,7 @@ class ChangeDetection:
         if not self._watched:
             return {}
         began = int(self._clock())
+        await self._same_site.settle(somebody_gone=False)
         marks = {each.name: await self._marks[each.name].read() for each in self._watched}
         shares = await self._shares({name: mark for name, mark in marks.items() if mark is not None})
         saved = {ref.uuid: ref for share in shares.values() for ref in share.new}
@@ -127,6 +131,9 @@ class ChangeDetection:
                 raise
             # A long listing fails more often than a short question: what that has answered is not to wait for it.
             unread, departed = error, {name: not_looked_at(mark) for name, mark in marks.items()}
+        if saved or any(each.left or each.joined for each in departed.values()):
+            # Another site's users would be in the queue until its address is put right, and then all of them be gone.
+            await self._same_site.settle(somebody_gone=True)
         # Who left goes first: a new user may be waiting for an old one's name.
         for each in self._watched:
             await self._submit_gone(each, departed[each.name].left)

@@ -25,6 +25,7 @@ async def plan_all(opened: Opened, name: str) -> tuple[int, int, list[Preview]]:
     reconciler = Reconciler(settings, opened.compiled[name], await opened.key(), ports, random.random)
     sync = await opened.full_sync(name)
     await opened.reader.verify()
+    await opened.same_site.compare()
     attendance = await sync.attendance()
     scanned, unchanged = 0, 0
     planned: list[Preview] = []

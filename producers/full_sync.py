@@ -28,6 +28,7 @@ from provisioning.model import Link, Presence, Removal, SourceUser
 from provisioning.plan import leaver_policy, removes
 from provisioning.ports import SourceReader
 from state.runs import SCANNER_SECONDS, Run
+from state.same_site import SameSite
 from state.target_state import TargetState
 
 Progress = Callable[[Run], Awaitable[None]]
@@ -40,6 +41,7 @@ class FullSync:
     state: TargetState
     compiled: CompiledTarget
     reader: SourceReader
+    same_site: SameSite
     key: bytes
     owner: str
     log: Any
@@ -54,13 +56,13 @@ class FullSync:
 
         Raises SourceUnreadable, ScannerLostError.
         """
-        run = await self.state.runs.get(run_id)
-        cursor = run.cursor if run else 0
+        cursor = await self._cursor(run_id)
         event = "sync_resumed" if kind == "resume" else "sync_started"
         self.log.info(event, target=self.state.target, run_id=run_id, cursor=cursor)
         keeping = asyncio.create_task(self._keep_scanning())
         try:
             await self.reader.verify()
+            await self.same_site.settle(somebody_gone=True)
             found = await self._nothing_found(cursor)
             if cursor:
                 await self._found_before(run_id, found, cursor)
@@ -81,6 +83,14 @@ class FullSync:
         finally:
             keeping.cancel()
         await self._log_if_finished(run_id)
+
+    async def _cursor(self, run_id: str) -> int:
+        """Where the scan goes on. What was compared by another mapping, say, has to be compared again."""
+        run = await self.state.runs.get(run_id)
+        if run is None or run.policy == self.compiled.policy_digest:
+            return run.cursor if run else 0
+        await self.state.runs.scan_anew(run_id, self.compiled.policy_digest)
+        return 0
 
     async def _keep_scanning(self) -> None:
         """A page of JSON:API, or asking for hundreds who are gone, one by one, may take longer than the scanner is waited for."""

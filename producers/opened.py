@@ -6,6 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import dramatiq
@@ -30,6 +31,7 @@ from state.links import digest_key
 from state.marks import MarkStore
 from state.processes import Announced, process_id
 from state.roster import RosterStore
+from state.same_site import SameSite
 from state.target_state import TargetState
 
 _NUMBERS = itertools.count(1)
@@ -78,7 +80,13 @@ class Opened:
         allowed = self.settings.targets[name].operations(Trigger.SCHEDULED)
         # Of each by itself: one process may begin two, and one of them must not end the other's.
         owner = f"{self.owner}/{next(_NUMBERS)}"
-        return FullSync(state, compiled, self.reader, await self.key(), owner, self.log, allowed)
+        return FullSync(
+            state, compiled, self.reader, self.same_site, await self.key(), owner, self.log, allowed
+        )
+
+    @cached_property
+    def same_site(self) -> SameSite:
+        return SameSite(self.redis, self.reader)
 
     def sweeper(self, name: str) -> Sweeper:
         return Sweeper(self.state(name), self.target(name), self.source_gate, self.log)
@@ -92,7 +100,7 @@ class Opened:
             else ListedDepartures(watched, self.reader)
         )
         marks = {name: MarkStore(self.redis, name) for name in names}
-        return ChangeDetection(watched, self.reader, departures, marks, self.log)
+        return ChangeDetection(watched, self.reader, self.same_site, departures, marks, self.log)
 
     async def close(self) -> None:
         for target in self._targets.values():

@@ -22,6 +22,7 @@ from provisioning.finding import still_there
 from provisioning.mapping import CompiledTarget
 from provisioning.model import Link, Presence, RemoteUser, Removal, SourceUser
 from provisioning.ports import SourceReader, Target
+from state.same_site import SameSite
 from state.target_state import TargetState
 
 READ = 500
@@ -60,11 +61,13 @@ class Verification:
     state: TargetState
     compiled: CompiledTarget
     reader: SourceReader
+    same_site: SameSite
     target: Target
     key: bytes
 
     async def run(self) -> Verified:
         await self.reader.verify()
+        await self.same_site.settle(somebody_gone=True)
         listed: set[str] = set()
         drifted: list[str] = []
         strangers: dict[str, _Stranger] = {}
@@ -168,7 +171,9 @@ class Verification:
             for user, account in orphans.items()
             if account.active or operation is OperationName.DELETE
         }
-        known = await self.state.guard.rejected(told) | {each.user for each in await self.state.ledger.held()}
+        asked = {(each.user, each.operation, each.scim_id) for each in await self.state.ledger.held()}
+        same = {user for user, each in told.items() if (user, each.operation, each.scim_id) in asked}
+        known = await self.state.guard.rejected(told) | same
         held, asking = 0, True
         for external_id in sorted(told.keys() - known):
             account = orphans[external_id]

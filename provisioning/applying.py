@@ -87,14 +87,17 @@ class Applying:
 
     async def _nothing(self, reason: str, seen: RemoteUser | None) -> Result:
         link = self.linking.link
+        leaving = None if self.source.presence is Presence.ACTIVE else self.source.presence
         if link is None or not link.has_account:
             await self.linking.remember_absence()
-            return self.reporter.report(OperationName.NONE, OutcomeName.UNCHANGED, detail=reason)
+            return self.reporter.report(
+                OperationName.NONE, OutcomeName.UNCHANGED, detail=reason, leaving=leaving
+            )
         if link.fingerprint != self.source.fingerprint or not link.content_known:
             active = seen.active if seen else link.active
             await self.linking.remember(link.scim_id, link.version, active=active)
         return self.reporter.report(
-            OperationName.NONE, OutcomeName.UNCHANGED, detail=reason, scim_id=link.scim_id
+            OperationName.NONE, OutcomeName.UNCHANGED, detail=reason, scim_id=link.scim_id, leaving=leaving
         )
 
     async def _link_only(self, account: RemoteUser) -> Result:

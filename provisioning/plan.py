@@ -342,7 +342,7 @@ def _changes(desired: Desired, link: Link | None, account: RemoteUser | None, po
         for path in policy.rewritten & sent.keys()
         if sent[path] == digest(desired.attributes.get(path), policy.key)
     }
-    if account.external_id is not None and account.external_id == desired.external_id:
-        # It says that it is ours, so what is mapped is ours too, though we may have forgotten having set it.
+    if not sent and account.external_id is not None and account.external_id == desired.external_id:
+        # It says that it is ours, and we have forgotten what we set: what is mapped, then.
         sent |= dict.fromkeys(sorted(policy.mapped - sent.keys()), DOUBT)
     return changes_from(account.resource, desired, policy.mapped - settled, sent)

@@ -86,6 +86,10 @@ class RemovalGuard:
         """None means go on."""
         if job.approved is not None and job.approved.covers(removal):
             return None
+        if job.approved is not None and not (job.approved.cleared or removal.cleared):
+            # Whoever was asked about one thing has not been asked about another: leavers may be deleted by now.
+            approved = f"{job.approved.operation} of account {job.approved.scim_id} was approved"
+            return Withheld(f"{approved}, and by now it would be another; see `scimpipe held list`")
         pipe = self._redis.pipeline(transaction=False)
         for name in ("rejected", "held"):
             pipe.hget(key(self._target, name), job.user)

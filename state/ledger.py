@@ -128,6 +128,7 @@ class Ledger:
                 round((result.retry_after_seconds or 0) * 1000),
                 LATE_MS if result.unanswered else 0,
                 result.attempt_spent,
+                result.leaving is not None,
                 encoded(encode_result(result)).decode(),
                 counter(result),
                 result.requests,
@@ -255,12 +256,13 @@ class Ledger:
         return sum(int(count) for (count,) in counts)
 
     async def hold(self, user: str, entry: Mapping[str, Any], trigger: Trigger) -> bool:
-        """Puts an orphan before a person. False when it is held or rejected already."""
+        """Puts an orphan before a person, in the place of what was held before. False when it is rejected already."""
         if await self._redis.hexists(self._prefix + "rejected", user):
             return False
         seconds, _ = await self._redis.time()
         times = {"first": seconds * 1000, "last": seconds * 1000, "p": {trigger.value: True}}
-        return bool(await self._redis.hsetnx(self._prefix + "held", user, json.dumps({**entry, **times})))
+        await self._redis.hset(self._prefix + "held", user, json.dumps({**entry, **times}))
+        return True
 
     def _job(self, user: str, raw: Mapping[str, Any]) -> Job:
         permits = {

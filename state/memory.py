@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 
+from config.settings import TargetSettings
 from state.client import Redis
 from state.keys import key
 
@@ -41,10 +43,16 @@ class QuirkStore:
 
 
 class RewrittenStore:
-    """provisioning.ports.Rewritten, kept among the quirks."""
+    """provisioning.ports.Rewritten, kept among the quirks: rewritten:HASH:ATTRIBUTE. The hash is of what was sent and how: an edit
+    of the expression, or of update_method, may have mended it.
+    """
 
-    def __init__(self, quirks: QuirkStore) -> None:
+    def __init__(self, quirks: QuirkStore, settings: TargetSettings) -> None:
         self._quirks = quirks
+        self._words = {
+            f"{_REWRITTEN}{_hash(value.value, value.on, settings.update_method)}:{name}": name
+            for name, value in settings.mapping.items()
+        }
         self._of: frozenset[str] = frozenset()
         self._names: frozenset[str] = frozenset()
 
@@ -52,10 +60,12 @@ class RewrittenStore:
         items = await self._quirks.items()
         if items is not self._of:
             self._of = items
-            self._names = frozenset(
-                item.removeprefix(_REWRITTEN) for item in items if item.startswith(_REWRITTEN)
-            )
+            self._names = frozenset(self._words[item] for item in items & self._words.keys())
         return self._names
 
     async def add(self, names: Sequence[str]) -> None:
-        await self._quirks.add(*(f"{_REWRITTEN}{name}" for name in names))
+        await self._quirks.add(*(word for word, name in self._words.items() if name in names))
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=4).hexdigest()

@@ -77,7 +77,9 @@ class ScannerLostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A full sync. Times in Unix seconds. waiting: users submitted and not settled yet."""
+    """A full sync. Times in Unix seconds. waiting: users submitted and not settled yet. policy: what its scan compares with
+    (CompiledTarget.policy_digest).
+    """
 
     run_id: str
     started_at: float
@@ -87,6 +89,7 @@ class Run:
     waiting: int
     counters: Mapping[str, int]
     error: str = ""
+    policy: str = ""
 
     @property
     def outcome(self) -> str:
@@ -129,6 +132,11 @@ class Runs:
         if not await self._advance(keys=keys, args=[owner, SCANNER_SECONDS * 1000, cursor, *pairs]):
             raise ScannerLostError
 
+    async def scan_anew(self, run_id: str, policy: str) -> None:
+        """From the first user on. For who scans."""
+        begun = {"policy": policy, "cursor": 0, "scanned": 0, "unchanged": 0}
+        await self._redis.hset(self._prefix + run_id, mapping=begun)
+
     async def keep_scanning(self, owner: str) -> None:
         """Says that the scan goes on, though it may have come no further."""
         await self._keep(keys=[self._scanner], args=[owner, SCANNER_SECONDS * 1000])
@@ -161,6 +169,7 @@ class Runs:
             waiting=int(await self._redis.scard(f"{self._prefix}{run_id}:users")),
             counters={name: int(fields.get(name, 0)) for name in COUNTERS},
             error=fields.get("error", ""),
+            policy=fields.get("policy", ""),
         )
 
     async def last(self) -> Run | None:

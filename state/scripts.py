@@ -101,7 +101,7 @@ return out
 )
 
 # ARGV: history_length, result_seconds, and JSON: a list for each user of owner, user, outcome, delay_ms, late_ms,
-#       attempt_spent, history entry (JSON; of a dead letter or a held removal also what is kept of it), counter, requests.
+#       attempt_spent, left (of a leaver, as far as that is told), history entry (JSON; of a dead letter or a held removal also what is kept of it), counter, requests.
 # Gives applied, the lane of what was submitted meanwhile or '', run finished (id or '') for each.
 SETTLE = (
     COMMON
@@ -122,7 +122,7 @@ local function finish(run)
     return redis.call('HSETNX', run, 'finished_at', now) == 1
   end
 end
-local function settle(number, owner, user, outcome, delay, late, spent, history, counter, requests)
+local function settle(number, owner, user, outcome, delay, late, spent, left, history, counter, requests)
   local raw = redis.call('HGET', k('leased'), user)
   if not raw then return '0', '' end
   local leased = cjson.decode(raw)
@@ -148,7 +148,10 @@ local function settle(number, owner, user, outcome, delay, late, spent, history,
     redis.call('HDEL', k(outcome == 'failed' and 'held' or 'failed'), user)
   elseif outcome ~= 'skipped' then
     -- what one trigger may not do does not end what waits for a person on account of another
-    for _, list in ipairs(lists) do redis.call('HDEL', list, user) end
+    -- nor does being left alone for a while end what a person has rejected
+    for _, list in ipairs(lists) do
+      if list ~= k('rejected') or outcome ~= 'unchanged' or not left then redis.call('HDEL', list, user) end
+    end
   end
   if job.p.manual then
     redis.call('SET', k('result:' .. user), cjson.encode({g = job.g, e = history}), 'EX', ARGV[2])

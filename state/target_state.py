@@ -51,7 +51,7 @@ class TargetState:
             ledger=Ledger(client, name),
             links=LinkStore(client, name, settings.mapping),
             quirks=quirks,
-            rewritten=RewrittenStore(quirks),
+            rewritten=RewrittenStore(quirks, settings),
             guard=RemovalGuard(client, name, settings.guard),
             gate=Gate(client, name),
             history=History(client, name),

@@ -27,10 +27,10 @@ from scim.transport import LEASE, SENT, SHARED, counted
 from state.broker import lane_of
 from state.gate import Gate
 from state.ledger import BULK, INTERACTIVE
+from state.same_site import SameSite
 from workers.leases import LEASE_SECONDS, HeldLeases, UserLease, clock, keep
 from workers.reporting import log_result
 from workers.runtime import TargetWork
-from workers.same_site import SameSite
 from workers.throttle import PATIENCE_SECONDS
 from workers.waiting import URGENT
 
@@ -126,11 +126,18 @@ class Batch:
         users, links = await asyncio.gather(self._reader.read(ids), self._work.state.links.get_many(ids))
         await self._same_site.settle(somebody_gone=len(users) < len(ids))
         if self._lane == BULK and self._work.target.look_ups.lack_census:
-            unlinked = sum(_may_be_looked_for(links.get(each), users.get(each)) for each in ids)
+            unlinked = sum(self._may_be_looked_for(links.get(each), users.get(each)) for each in ids)
             if unlinked >= MANY:
                 pending = (await self._ledger.counts()).pending
                 await self._work.target.look_ups.take_census(len(ids) + pending)
         return users, links
+
+    def _may_be_looked_for(self, link: Link | None, user: SourceUser | None) -> bool:
+        """Of whoever had no account and is not active now it is known that none is due, by the config as it is."""
+        if link is None or user is None or not link.rightly_absent:
+            return link is None
+        known = self._work.compiled.fingerprint(user, self._work.reconciler.key)
+        return user.active or link.fingerprint != known
 
     async def _finish(self, tasks: Mapping[asyncio.Task[None], str], stop: asyncio.Task[bool]) -> None:
         """Until everybody is done. Once the gate has closed, whoever has sent nothing goes back; once we are to stop, so
@@ -304,11 +311,6 @@ class Batch:
 
 async def _first_of(*futures: asyncio.Future[Any]) -> None:
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-
-
-def _may_be_looked_for(link: Link | None, user: SourceUser | None) -> bool:
-    """Of whoever had no account and is not active now it is known that none is due."""
-    return link is None or (link.rightly_absent and user is not None and user.active)
 
 
 def _lane(job: Job) -> str:

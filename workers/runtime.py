@@ -21,10 +21,10 @@ from state.gate import Gate
 from state.keys import SOURCE
 from state.links import digest_key
 from state.rate import Rate
+from state.same_site import SameSite
 from state.target_state import TargetState
 from workers.concurrency import Concurrency
 from workers.portion import Portion
-from workers.same_site import SameSite
 from workers.throttle import Limit, Throttle
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-import structlog
 
 from config.settings import (
     LeaverSettings,
@@ -15,7 +14,6 @@ from config.settings import (
     Trigger,
 )
 from producers import full_sync
-from producers.full_sync import FullSync
 from provisioning.diff import digest
 from provisioning.errors import SourceUnreadable
 from provisioning.model import Removal
@@ -168,10 +166,27 @@ def test_a_scan_that_failed_goes_on_where_it_stopped_and_forgets_no_leaver(world
     world(body)
 
 
+def test_a_scan_that_was_begun_with_another_mapping_begins_anew(world):
+    """Else whoever it has compared before the restart counts as unchanged until the next full sync."""
+
+    async def body(world):
+        await world.link_all()
+        run_id, _ = await world.sync.start("scheduled")
+        await world.state.runs.scan_anew(run_id, "another mapping")
+        await world.state.runs.advance(run_id, "owner", 5, scanned=5, unchanged=5)
+        await world.state.runs.stop_scanning(run_id, "owner")
+        world.site.edit(USERS[0], name="edited")
+        await world.run_sync()
+        assert world.sent.users == [USERS[0]]
+        assert (await world.state.runs.get(run_id)).counters["scanned"] == len(USERS)
+
+    world(body)
+
+
 def test_two_never_scan_at_once(world):
     async def body(world):
         run_id, _ = await world.sync.start("scheduled")
-        other = FullSync(world.state, world.compiled, world.site, KEY, "other", structlog.get_logger())
+        other = replace(world.sync, owner="other")
         assert await other.start("scheduled") == (run_id, "busy")
         with pytest.raises(ScannerLostError):
             await other.scan(run_id, "resume")
@@ -207,7 +222,7 @@ def test_a_site_that_cannot_be_read_removes_nobody(world):
 
     async def body(world):
         await world.link_all()
-        sync = FullSync(world.state, world.compiled, Broken(), KEY, "owner", structlog.get_logger())
+        sync = replace(world.sync, reader=Broken())
         run_id, kind = await sync.start("scheduled")
         with pytest.raises(SourceUnreadable):
             await sync.scan(run_id, kind)

@@ -175,3 +175,45 @@ def test_whoever_may_stay_without_a_role_is_asked_about_again_when_blocked(world
         assert await guard.rejected({USERS[0]: removal(Presence.BLOCKED)}) == set()
 
     world(body)
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_being_left_alone_for_a_while_ends_no_rejection(world, left):
+    """As with `keep` as the policy for one full sync: afterwards the account would be removed, and nobody be asked."""
+
+    async def body(world):
+        await rejected(world, [USERS[4]])
+        await world.state.submit([USERS[4]], Trigger.SCHEDULED)
+        (job,) = await world.state.ledger.claim([USERS[4]], "w", 30)
+        kept = result(job, OutcomeName.UNCHANGED)._replace(leaving=Presence.OUT_OF_SCOPE if left else None)
+        await world.state.ledger.settle(job, "w", kept)
+        assert await world.state.guard.rejected({USERS[4]: REMOVAL}) == ({USERS[4]} if left else set())
+
+    world(body)
+
+
+def test_whoever_approved_a_deactivation_has_approved_no_deletion(world):
+    """`leavers` may have been edited between."""
+
+    async def body(world):
+        await world.link_all()
+        entry = {"target": "acme", "operation": REMOVAL.operation, "scim_id": "id-1"}
+        await world.state.ledger.hold(USERS[4], entry, Trigger.SCHEDULED)
+        await world.state.ledger.approve([USERS[4]])
+        (job,) = await world.state.ledger.claim(USERS, "w", 30)
+        assert await world.state.guard.take(job, REMOVAL) is None
+        withheld = await world.state.guard.take(job, replace(REMOVAL, operation=OperationName.DELETE))
+        assert "deactivate of account id-1 was approved" in withheld.reason
+        assert not withheld.rejected
+
+    world(body)
+
+
+def test_an_orphan_is_held_as_what_would_become_of_it_now(world):
+    async def body(world):
+        for operation in (OperationName.DEACTIVATE, OperationName.DELETE):
+            entry = {"target": "acme", "operation": operation, "scim_id": "id-1"}
+            assert await world.state.ledger.hold("orphan", entry, Trigger.MANUAL)
+        assert [each.operation for each in await world.state.ledger.held()] == [OperationName.DELETE]
+
+    world(body)

@@ -7,12 +7,16 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from config.settings import Trigger
+from provisioning.errors import SourceIdentityLost
 from provisioning.model import UserRef
 from state.ledger import INTERACTIVE
+from state.same_site import SameSite
 from tests.support.batches import USERS, World
 from tests.support.fakes import FakeSite
+from tests.support.producing import World as Producing
 from tests.support.valkey import with_redis
-from workers.same_site import SameSite
+
+OTHERS = [f"0f000000-0000-4000-8000-00000000000{number}" for number in range(2, 6)]
 
 
 @pytest.fixture
@@ -94,3 +98,33 @@ def test_of_a_site_without_user_1_nothing_is_known(world):
         assert inactive(world) == 1
 
     world(body)
+
+
+def another_site() -> FakeSite:
+    site = FakeSite()
+    for number, uuid in enumerate(["0f000000-0000-4000-8000-000000000001", *OTHERS], 1):
+        site.add(uuid, changed=1_000_000)
+        site.users[uuid]["uid"] = number
+    return site
+
+
+@pytest.mark.parametrize("producer", ["full sync", "changes"])
+def test_no_producer_of_another_site_fills_the_queue(redis_url, producer):
+    """Once its address was put right all of them would be gone, and their accounts, of another scimpipe's, removed."""
+
+    async def body(client):
+        world = Producing(client)
+        await SameSite(client, world.site).settle(somebody_gone=False)
+        await world.poll()
+        before = world.site.users.copy()
+        world.site.users.clear()
+        world.site.users.update(another_site().users)
+        with pytest.raises(SourceIdentityLost, match="another Drupal site"):
+            await (world.run_sync() if producer == "full sync" else world.poll())
+        assert world.sent.users == []
+        world.site.users.clear()
+        world.site.users.update(before)
+        await world.poll()
+        assert world.sent.users == []
+
+    with_redis(redis_url, body)

@@ -9,6 +9,7 @@ import pytest
 from config.settings import Trigger
 from producers.verify import Verification, Verified
 from provisioning.errors import AmbiguousWrite
+from state.same_site import SameSite
 from tests.support import scanning
 from tests.support.batches import USERS, World
 from tests.support.fakes import FakeTarget
@@ -36,7 +37,9 @@ async def work(world: World) -> list[str]:
 
 async def verify(world: World) -> Verified:
     work = world.work
-    return await Verification(work.settings, world.state, work.compiled, world.site, world.target, KEY).run()
+    return await Verification(
+        work.settings, world.state, work.compiled, world.site, world.same_site, world.target, KEY
+    ).run()
 
 
 @pytest.mark.parametrize("active_again", [False, True])
@@ -220,7 +223,15 @@ def test_a_leavers_account_that_does_not_show_active_has_not_drifted(redis_url, 
         target = FakeTarget(
             {link.scim_id: {"userName": "user3", "externalId": SCANNED, **shown}}, {link.scim_id: 1}
         )
-        check = Verification(world.settings, world.state, world.compiled, world.site, target, scanning.KEY)
+        check = Verification(
+            world.settings,
+            world.state,
+            world.compiled,
+            world.site,
+            SameSite(client, world.site),
+            target,
+            scanning.KEY,
+        )
         assert (await check.run()).drifted == drifted
 
     with_redis(redis_url, body)

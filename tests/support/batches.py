@@ -21,13 +21,13 @@ from provisioning.ports import Ports
 from provisioning.reconcile import Reconciler
 from state.gate import Gate
 from state.keys import SOURCE
+from state.same_site import SameSite
 from state.target_state import TargetState
 from tests.support.fakes import FakeRewritten, FakeSite, FakeTarget
 from tests.support.reconciling import ALL, KEY
 from workers.batch import Batch
 from workers.portion import Portion
 from workers.runtime import TargetWork
-from workers.same_site import SameSite
 
 USERS = [f"0e000000-0000-4000-8000-{number:012d}" for number in range(10)]
 

@@ -25,6 +25,7 @@ from provisioning.mapping import compile_target
 from provisioning.model import Link, Total, UserRef
 from state.marks import MarkStore
 from state.roster import Page, RosterStore
+from state.same_site import SameSite
 from state.target_state import TargetState
 from tests.support.databases import execute, fresh_database
 from tests.support.valkey import with_redis
@@ -137,7 +138,8 @@ class World:
         departures = CountedDepartures(watched, self.reader, roster(self.client), self.clock)
         marks = {name: MarkStore(self.client, name) for name in names}
         log = structlog.get_logger()
-        detection = ChangeDetection(watched, self.reader, departures, marks, log, self.clock)
+        same_site = SameSite(self.client, self.reader)
+        detection = ChangeDetection(watched, self.reader, same_site, departures, marks, log, self.clock)
 
         async def poll() -> Any:
             self.later()

@@ -20,6 +20,7 @@ from producers.full_sync import FullSync
 from provisioning.mapping import compile_target
 from provisioning.model import Link
 from state.marks import MarkStore
+from state.same_site import SameSite
 from state.target_state import TargetState
 from tests.support.fakes import FakeSite
 from tests.support.scanning import ALL, KEY, USERS, Sent
@@ -51,8 +52,9 @@ class World:
         watched = [Watched(self.state, self.compiled, self.key)]
         departures = ListedDepartures(watched, self.site, now)
         marks = {"acme": MarkStore(client, "acme")}
-        self.detection = ChangeDetection(watched, self.site, departures, marks, log, now)
-        self.sync = FullSync(self.state, self.compiled, self.site, KEY, "owner", log)
+        same_site = SameSite(client, self.site)
+        self.detection = ChangeDetection(watched, self.site, same_site, departures, marks, log, now)
+        self.sync = FullSync(self.state, self.compiled, self.site, same_site, KEY, "owner", log)
 
     async def key(self) -> bytes:
         return KEY

@@ -18,6 +18,7 @@ from config.settings import (
 from producers.full_sync import FullSync
 from provisioning.mapping import CompiledTarget, compile_target
 from provisioning.model import Link, SourceUser
+from state.same_site import SameSite
 from state.target_state import TargetState
 from tests.support.fakes import FakeSite
 from tests.support.valkey import with_redis
@@ -89,7 +90,15 @@ class World:
         key: bytes = KEY,
     ) -> Any:
         log = structlog.get_logger()
-        sync = kind_of_sync(self.state, compiled or self.compiled, self.site, key, "owner", log)
+        sync = kind_of_sync(
+            self.state,
+            compiled or self.compiled,
+            self.site,
+            SameSite(self.client, self.site),
+            key,
+            "owner",
+            log,
+        )
         run_id, kind = await sync.start("scheduled")
         await sync.scan(run_id, kind)
         return await self.state.runs.get(run_id)

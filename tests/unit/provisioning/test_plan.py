@@ -306,3 +306,12 @@ def test_every_combination_is_decided():
         if isinstance(decision, op.Create):
             assert presence is Presence.ACTIVE
             assert found == []
+
+
+@pytest.mark.parametrize(("known", "removed"), [(True, ()), (False, ("title",))])
+def test_what_we_never_set_is_taken_away_only_where_we_have_forgotten_what_we_set(known, removed):
+    """The user has no value for it; somebody has typed one at the target, and the account is read for another reason."""
+    link = ACTIVE_LINK if known else ACTIVE_LINK._replace(digests={})
+    with_title = replace(policy(), mapped=frozenset({*DESIRED.attributes, "title"}))
+    found = [candidate(title="typed by hand", displayName="Old")]
+    assert plan(source(), link, found, with_title).changes.removed == removed

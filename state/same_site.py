@@ -27,19 +27,23 @@ class SameSite:
         """Asked once, and again whenever somebody is gone. Raises SourceIdentityLost, SourceUnreadable."""
         if self._certain and not somebody_gone:
             return
-        noted = await self._redis.get(key(SOURCE, "site"))
-        if noted is None or not await self._reader.present([noted]):
-            await self._note_or_refuse()
-        self._certain = True
-
-    async def _note_or_refuse(self) -> None:
-        uuid = await self._first_user()
+        uuid = await self.compare()
         # Without user 1 nothing is known.
         if uuid is not None:
-            noted = key(SOURCE, "site")
-            await self._redis.set(noted, uuid, nx=True)
-            if await self._redis.get(noted) != uuid:
-                raise SourceIdentityLost(_OTHER)
+            await self._redis.set(key(SOURCE, "site"), uuid, nx=True)
+            # Another process may have read another site at this moment.
+            await self.compare()
+        self._certain = True
+
+    async def compare(self) -> str | None:
+        """Writes nothing down: the uuid of user 1, where that is to be noted. Raises SourceIdentityLost, SourceUnreadable."""
+        noted = await self._redis.get(key(SOURCE, "site"))
+        if noted is not None and await self._reader.present([noted]):
+            return None
+        uuid = await self._first_user()
+        if noted is not None and uuid not in {None, noted}:
+            raise SourceIdentityLost(_OTHER)
+        return uuid if noted is None else None
 
     async def _first_user(self) -> str | None:
         """From the first page of a listing, which may be a long one."""
