@@ -13,7 +13,7 @@ from scim.discovery import Discovery, Features
 from scim.errors import ScimError
 from scim.quirks import NO_BULK, QuirkStore, bulk_bytes, bytes_of
 
-FIRST_OPERATIONS = 20
+FIRST_OPERATIONS, FEWEST_OPERATIONS = 20, 2
 # Beyond these nothing is gained, and more would be in doubt at once.
 MOST_OPERATIONS = 1000
 MOST_BYTES = 1024 * 1024
@@ -56,6 +56,8 @@ class BulkLimits:
         except ScimError:
             # The requests of their own that follow meet the same trouble, and say whose it is.
             features = Features()
+        if self.off:
+            return False
         words = await self._quirks.items()
         self._most = min(MOST_OPERATIONS, features.max_operations or MOST_OPERATIONS)
         self.payload_bytes = min(
@@ -71,19 +73,21 @@ class BulkLimits:
     def answered(self, count: int, seconds: float) -> None:
         self._refusals = 0
         if seconds > self._good_seconds:
-            self._allowed = max(2, int(count * self._good_seconds / seconds))
+            self._allowed = max(FEWEST_OPERATIONS, int(count * self._good_seconds / seconds))
         elif count >= self._allowed:
             self._allowed = min(MOST_OPERATIONS, 2 * count)
 
     def lost(self, count: int) -> None:
-        """No whole answer, or 5xx: perhaps because it took too long."""
-        self._allowed = max(2, count // 2)
+        """No whole answer, or 5xx: perhaps because it took too long. Where two are too many it is left alone for a while."""
+        if count <= FEWEST_OPERATIONS:
+            self._off_until = time.monotonic() + OFF_SECONDS
+        self._allowed = max(FEWEST_OPERATIONS, count // 2)
 
     async def too_large(self, count: int, size: int) -> None:
         """413, of so many bytes. Raises what the quirks' store raises."""
         # Too many operations or too many bytes? Half the bytes are half the operations, and stay so however large the
         # next ones are.
-        self._allowed = max(2, count // 2)
+        self._allowed = max(FEWEST_OPERATIONS, count // 2)
         await self._quirks.add(bulk_bytes(size // 2))
 
     async def refused(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from provisioning.paths import CORE_USER
 from provisioning.schema import UserSchemas, read_schema, rfc_schemas
-from scim.errors import ScimError, status_error
+from scim.errors import NoAnswer, ScimError, UnusableAnswer, status_error
 from scim.transport import Answer, Transport
 
 ANNOUNCED_SECONDS = 3600.0
@@ -68,10 +68,17 @@ class Discovery:
         if self._features is None or time.monotonic() >= self._until:
             async with self._reading:
                 if self._features is None or time.monotonic() >= self._until:
-                    self._features = await read_features(self._transport)
-                    known_seconds = ANNOUNCED_SECONDS if self._features.announced else UNANNOUNCED_SECONDS
+                    told = await self._told()
+                    self._features = told if told.announced else self._features or told
+                    known_seconds = ANNOUNCED_SECONDS if told.announced else UNANNOUNCED_SECONDS
                     self._until = time.monotonic() + known_seconds
         return self._features
+
+    async def _told(self) -> Features:
+        # What is asked next meets the same trouble, if it is the target's; else this address alone is unwell.
+        with suppress(NoAnswer, UnusableAnswer):
+            return await read_features(self._transport)
+        return Features()
 
     async def refuses_doubles(self, attribute: str) -> bool:
         """Whether the target's own schema says that a value can be there only once (RFC 7643 7, uniqueness)."""

@@ -120,15 +120,17 @@ class _Read:
     def count(self) -> int:
         return self.size.of(self.wanted)
 
-    def lower(self, most: int) -> bool:
-        """False: it is no larger than that."""
-        if lower := self.count > most:
+    def lower(self, most: int, asked: int) -> bool:
+        """asked: for how many, of the page that was not to be had. False: for no more than that. Others who read at the same time
+        may have lowered it by now.
+        """
+        if self.count > most:
             self.size.lower(most)
-        return lower
+        return asked > most
 
-    def quarter(self) -> bool:
-        """After a page that took the target too long. False: it is as small as any."""
-        return self.lower(max(SMALL_PAGE, self.count // QUARTER))
+    def quarter(self, asked: int) -> bool:
+        """After a page that took the target too long. False: it was as small as any."""
+        return self.lower(max(SMALL_PAGE, asked // QUARTER), asked)
 
     def take(self, answer: Answer) -> list[RemoteUser]:
         """The accounts that are new."""
@@ -223,15 +225,15 @@ async def _by_cursor(
 
 async def _page(transport: Transport, params: Mapping[str, str | int], read: _Read) -> Answer:
     while True:
-        asked = {"count": read.count, **params}
+        asked = read.count
         try:
-            answer = await transport.request("GET", "/Users", params=asked)
+            answer = await transport.request("GET", "/Users", params={"count": asked, **params})
         except (NoAnswer, AnswerTooLarge):
-            if not read.quarter():
+            if not read.quarter(asked):
                 raise
             continue
-        refused = answer.status in {400, 422} and read.lower(MODEST_PAGE)
-        if not refused and not (answer.status in _GAVE_UP and read.quarter()):
+        refused = answer.status in {400, 422} and read.lower(MODEST_PAGE, asked)
+        if not refused and not (answer.status in _GAVE_UP and read.quarter(asked)):
             return _listed(answer)
 
 

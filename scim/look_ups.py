@@ -17,10 +17,14 @@ from scim.listing import LARGE_PAGE
 AGAIN_SECONDS = 60.0
 # So long after it was begun others wait for a listing: a long one must not hold up everybody.
 PATIENCE_SECONDS = 10.0
+# So long whoever reads it does: it is believed for twice as long, from its beginning on.
+LONGEST_SECONDS = LASTS_SECONDS / 2
 
 
 class LookUps:
-    """Of one target. matching: the attributes accounts are looked for by."""
+    """Of one target. matching: the attributes accounts are looked for by. longest_seconds: that a listing is read."""
+
+    longest_seconds = LONGEST_SECONDS
 
     def __init__(self, client: ScimClient, discovery: Discovery, matching: Sequence[str]) -> None:
         self._client = client
@@ -69,9 +73,15 @@ class LookUps:
                 if not unique:
                     return
                 page = min(LARGE_PAGE, features.max_results or LARGE_PAGE)
-                census = await take_census(
+                reading = take_census(
                     self._client, self._matching, cursors=features.cursor, page=page, longest=unlinked * page
                 )
+                try:
+                    census = await asyncio.wait_for(reading, self.longest_seconds)
+                except TimeoutError:
+                    # Not at once again: it takes as long the next time.
+                    again_at = self._until = time.monotonic() + LASTS_SECONDS
+                    return
                 if census.nobody:
                     # What answers may have no target behind it.
                     await self._client.probe()

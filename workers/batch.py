@@ -38,6 +38,8 @@ from workers.waiting import URGENT
 OUTAGE_SECONDS = 2.0
 # So many users of a message without a link: there may be more of them, and one listing answers for all.
 MANY = 10
+# After a listing that took longer what was read before it is read again.
+FRESH_SECONDS = 5.0
 # What a user needs before its request takes a tenth of a millisecond: all of a message at once, and the target would wait for us.
 BEGIN_AT_ONCE = 8
 # A worker that is to end gives requests under way this long; whoever has sent none goes back at once.
@@ -123,13 +125,20 @@ class Batch:
 
     async def _read(self, ids: Sequence[str]) -> tuple[Mapping[str, SourceUser], Mapping[str, Link]]:
         """What Drupal says of the users and what we know of their accounts."""
-        users, links = await asyncio.gather(self._reader.read(ids), self._work.state.links.get_many(ids))
-        await self._same_site.settle(somebody_gone=len(users) < len(ids))
+        users, links = await self._read_both(ids)
         if self._lane == BULK and self._work.target.look_ups.lack_census:
             unlinked = sum(self._may_be_looked_for(links.get(each), users.get(each)) for each in ids)
             if unlinked >= MANY:
                 pending = (await self._ledger.counts()).pending
+                began = time.monotonic()
                 await self._work.target.look_ups.take_census(len(ids) + pending)
+                if time.monotonic() - began > FRESH_SECONDS:
+                    return await self._read_both(ids)
+        return users, links
+
+    async def _read_both(self, ids: Sequence[str]) -> tuple[Mapping[str, SourceUser], Mapping[str, Link]]:
+        users, links = await asyncio.gather(self._reader.read(ids), self._work.state.links.get_many(ids))
+        await self._same_site.settle(somebody_gone=len(users) < len(ids))
         return users, links
 
     def _may_be_looked_for(self, link: Link | None, user: SourceUser | None) -> bool:
@@ -148,7 +157,7 @@ class Batch:
         await _first_of(everybody, stop, closed)
         if stop.done() or closed.done():
             for task, user in tasks.items():
-                if not self._requests.get(user):
+                if self._has_written_nothing(user):
                     task.cancel()
         closed.cancel()
         await _first_of(everybody, stop)
@@ -159,15 +168,18 @@ class Batch:
         ended = await everybody
         back = [user for task, user in tasks.items() if task.cancelled()]
         # What was sent is in doubt in the link, so whoever is next reads before it writes.
-        sent = [user for user in back if self._requests.get(user)]
+        sent = [user for user in back if not self._has_written_nothing(user)]
         await self._ledger.hand_back(sent, self._owner, unanswered=True)
-        unsent = [user for user in back if not self._requests.get(user)]
+        unsent = [user for user in back if self._has_written_nothing(user)]
         await self._ledger.hand_back(unsent, self._owner, self._wait_seconds)
         if not stop.done():
             await self._work.state.send(unsent, self._lane, self._wait_seconds)
         for error in ended:
             if isinstance(error, Exception):
                 raise error
+
+    def _has_written_nothing(self, user: str) -> bool:
+        return all(method == "GET" for method in self._requests.get(user, ()))
 
     def _close(self, seconds: float) -> None:
         """Nobody else of this batch is to be sent for so long."""
@@ -218,9 +230,7 @@ class Batch:
             reporter = self._work.reconciler.reporter(job)
             await self._settle(job, reporter.failure(OperationName.NONE, failure))
         else:
-            # A Bulk request without an answer is one, which the user who counts it tells of.
-            if not result.silent or requests[-1:] != [SHARED]:
-                await self._judge(result)
+            await self._judge(result)
             duration_ms = round((time.monotonic() - started) * 1000)
             await self._settle(job, result._replace(requests=counted(requests), duration_ms=duration_ms))
         finally:
@@ -247,10 +257,15 @@ class Batch:
         await self._hand_back(job, seconds)
 
     async def _judge(self, result: Result) -> None:
-        """A run of 5xx answers, or of none, is an outage, whoever the users are; any good answer ends the run."""
-        if result.silent or (result.outcome is OutcomeName.PENDING and (result.status_code or 0) >= 500):
-            await self._target_failed(result.detail, certain=False, status_code=result.status_code)
-        elif result.outcome in {OutcomeName.DONE, OutcomeName.FAILED}:
+        """A run of 5xx answers, or of none, is an outage, whoever the users are; any other answer ends the run. A Bulk request
+        without a good answer is one failure, which the user who counts it tells of.
+        """
+        ended = result.outcome in {OutcomeName.DONE, OutcomeName.FAILED}
+        status = result.status_code or 0
+        if result.silent or (status >= 500 and status != 501 and result.outcome is not OutcomeName.DONE):
+            if self._requests[result.user][-1:] != [SHARED]:
+                await self._target_failed(result.detail, certain=False, status_code=result.status_code)
+        elif ended:
             await self._work.state.gate.worked()
 
     async def _target_failed(self, detail: str, *, certain: bool, status_code: int | None) -> None:
@@ -281,7 +296,7 @@ class Batch:
         """The lease has gone, and what this worker has sent may be what the account is like: the next one reads it. late: it may
         still be carried out.
         """
-        if all(method == "GET" for method in self._requests.get(job.user, ())):
+        if self._has_written_nothing(job.user):
             return
         try:
             await asyncio.sleep(LATE_SECONDS if late else 0)

@@ -26,6 +26,9 @@ PATIENCE_SECONDS = 5.0
 LOOK_SECONDS, LONGEST_SLEEP_SECONDS = 0.05, 0.5
 # Retry-After: 0 means that this very request is to be repeated, not that everybody goes on.
 SHORTEST_WAIT_SECONDS = 1.0
+# Too much at a time. A gateway that gives up (502, 504) takes as long however many are under way, while what is behind it goes on
+# with what was given up.
+PUSHED_BACK = frozenset({429, 502, 503, 504})
 
 
 class Limit(Protocol):
@@ -129,13 +132,15 @@ class Throttle:
         if (status == 429 or (status == 403 and wait is not None)) and self._pace is not None:
             # It wants less in a second, not less at a time.
             self._close(wait or SHORTEST_WAIT_SECONDS, turn.moment)
-        elif status is None or status in {429, 503}:
+        elif status is None or status in PUSHED_BACK:
             self.concurrency.pushed_back()
             if wait is not None:
                 self._close(wait)
         else:
             self._recent.add()
-            self.concurrency.answered(turn.level, turn.kind, self.clock() - turn.began)
+            # How long a failure takes says nothing of how many serve best.
+            if status < 500 or status == 501:
+                self.concurrency.answered(turn.level, turn.kind, self.clock() - turn.began)
 
     # -- whose turn it is ----------------------------------------------------------------------------------------
 

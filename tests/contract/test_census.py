@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -238,3 +239,23 @@ def test_a_real_server(manner):
 
     with scim_server(**manner) as server:
         assert with_target(server.base_url, body, token=server.token) == [True] * 8 + [False] * 2
+
+
+def test_a_listing_that_takes_too_long_is_given_up_and_not_begun_again_at_once():
+    """Its reader's users would wait for hours, for what is not believed any more when it has been read."""
+    asked: list[str] = []
+
+    def slow(request: Request) -> Answer | None:
+        asked.append(request.query["startIndex"])
+        time.sleep(0.2)
+        number = request.query["startIndex"]
+        return listed({"id": number, "userName": f"u{number}"}, total=1000)
+
+    async def body(target: ScimTarget) -> bool:
+        target.look_ups.longest_seconds = 0.5
+        await target.look_ups.take_census(1000)
+        assert len(asked) <= 4
+        return target.look_ups.lack_census
+
+    with ScriptedTarget(scripted(page=slow)) as server:
+        assert not with_target(server.base_url, body)

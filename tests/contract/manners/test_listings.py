@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -135,6 +136,22 @@ def test_who_cannot_answer_a_large_page_is_asked_for_smaller_ones_for_a_while(us
     assert len(ids) == 80
     counts = [request.query["count"] for request in server.requests if "count" in request.query]
     assert counts == ["200", *["50", "50", "1"] * 3]
+
+
+def test_who_read_at_the_same_time_do_not_make_each_others_pages_the_smallest(use):
+    many = [{"id": str(number), "userName": f"u{number}"} for number in range(1, 81)]
+
+    def answer(request: Request) -> Answer:
+        return Answer(504) if int(request.query["count"]) > 60 else page(request, many, 100)
+
+    async def eight(target: Any) -> list[list[str]]:
+        return await asyncio.gather(*(collect(target) for _ in range(8)))
+
+    listed, server = use(no_discovery(answer), eight)
+    assert [len(each) for each in listed] == [80] * 8
+    assert {request.query["count"] for request in server.requests if "count" in request.query} == {
+        "200", "50", "1",
+    }  # fmt: skip
 
 
 def test_who_answers_no_page_is_not_asked_for_ever(use):

@@ -55,6 +55,16 @@ def listed(*resources: Any) -> Answer:
     return Answer(body={"totalResults": len(resources), "Resources": list(resources)})
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(body={}, cut=1), Answer(302, headers={"Location": "https://login.example/"})],
+    ids=["cut", "sign-in"],
+)
+def test_a_description_that_cannot_be_had_stops_nobody(answer):
+    """The target itself may be well: each update would fail, and its users be dead letters."""
+    assert asked(answer, features) == Features()
+
+
 def test_announced_features_are_read():
     config = {
         "patch": {"supported": True},

@@ -72,6 +72,22 @@ def test_the_limit_is_halved_by_a_push_back_or_a_timeout_and_never_below_one():
     asyncio.run(body())
 
 
+@pytest.mark.parametrize(("status", "allowed"), [(502, 4), (504, 4), (500, 8)])
+def test_a_gateway_that_gives_up_wants_less_at_a_time_and_a_failure_says_nothing(status, allowed):
+    """Behind it the target goes on with what was given up, so that more at a time never end."""
+
+    async def body() -> None:
+        throttle = throttle_of(8)
+        level = throttle.concurrency.level
+        await answer(throttle, status)
+        assert throttle.concurrency.allowed == allowed
+        # 500s come quickly: were they counted, more at a time would seem to serve better.
+        await asyncio.gather(*(answer(throttle, 500) for _ in range(100)))
+        assert throttle.concurrency.level == level + (allowed != 8)
+
+    asyncio.run(body())
+
+
 def test_a_cancelled_waiter_does_not_take_a_turn_with_it():
     async def body() -> bool:
         throttle = throttle_of(1)

@@ -165,6 +165,21 @@ def test_413_halves_the_request_nothing_is_lost_and_it_is_remembered():
     assert max(again.sizes) <= 6
 
 
+def test_a_bulk_endpoint_that_always_fails_is_left_alone_for_a_while():
+    """Single writes may work: else everybody in a load fails, again and again, and ends as a dead letter."""
+    script = BulkTarget(whole=lambda _: Answer(500))
+
+    async def body(target):
+        for attempt in range(5):
+            await create_all(target, names(20, f"lost{attempt}"))
+        before = len(script.sizes)
+        return before, await create_all(target, names(20))
+
+    (before, made), _ = run(script, body)
+    assert kinds(made) == {"RemoteUser": 20}
+    assert len(script.sizes) == before
+
+
 def test_a_target_that_refuses_any_size_is_written_to_without_bulk():
     quirks = QuirksInMemory()
     script = BulkTarget(whole=too_large(0))
