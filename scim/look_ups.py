@@ -80,7 +80,7 @@ class LookUps:
                     census = await asyncio.wait_for(reading, self.longest_seconds)
                 except TimeoutError:
                     # Not at once again: it takes as long the next time.
-                    again_at = self._until = time.monotonic() + LASTS_SECONDS
+                    self._until = time.monotonic() + LASTS_SECONDS
                     return
                 if census.nobody:
                     # What answers may have no target behind it.

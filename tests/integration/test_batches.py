@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
-from config.settings import LimitSettings, Trigger
+from config.settings import Trigger
 from provisioning.errors import (
     AmbiguousWrite,
     Permanent,
@@ -58,21 +57,6 @@ def test_a_user_who_has_to_wait_comes_back_in_a_message_of_its_own(world):
         ((users, delay),) = world.sent.messages
         assert len(users) == 1
         assert delay == 1500
-
-    world(body)
-
-
-def test_dead_letters_of_a_target_that_is_down_close_it_for_the_others(world):
-    """Whoever was at the last attempt ended the run of failures: all of them became dead letters, one after the other."""
-
-    async def body(world):
-        once = world.work.settings.model_copy(update={"limits": LimitSettings(max_attempts=1)})
-        reconciler = replace(world.work.reconciler, settings=once)
-        world.work = replace(world.work, settings=once, reconciler=reconciler)
-        world.target.before = lambda verb: Transient("502", status_code=502) if verb == "create" else None
-        await world.submit()
-        await world.another_batch().run(USERS, INTERACTIVE)
-        assert (await world.state.gate.health()).state == "quarantined"
 
     world(body)
 

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from config.settings import LimitSettings, Secret, Trigger
-from provisioning.errors import AmbiguousWrite
+from provisioning.errors import AmbiguousWrite, Transient
 from provisioning.ports import Ports
 from scim.target import open_target
 from scim.transport import SENT, SHARED
@@ -99,5 +99,21 @@ def test_a_bulk_request_without_an_answer_is_one_however_many_share_it(redis_url
         await world.batch.run(SOME, INTERACTIVE)
         assert (await world.state.ledger.counts()).pending == len(SOME)
         assert (await world.state.gate.health()).open
+
+    with_redis(redis_url, body)
+
+
+def test_dead_letters_of_a_target_that_is_down_close_it_for_the_others(redis_url):
+    """Whoever was at the last attempt ended the run of failures: all of them became dead letters, one after the other."""
+
+    async def body(client):
+        world = World(client)
+        once = world.work.settings.model_copy(update={"limits": LimitSettings(max_attempts=1)})
+        reconciler = replace(world.work.reconciler, settings=once)
+        world.work = replace(world.work, settings=once, reconciler=reconciler)
+        world.target.before = lambda verb: Transient("502", status_code=502) if verb == "create" else None
+        await world.submit()
+        await world.another_batch().run(SOME, INTERACTIVE)
+        assert (await world.state.gate.health()).state == "quarantined"
 
     with_redis(redis_url, body)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
-from config.settings import GuardSettings, MappedValue, OperationName, TargetSettings, Trigger
+from config.settings import GuardSettings, OperationName, Trigger
 from provisioning.model import Job, Link, Removal
 from state.gate import FAILURES, Gate
 from state.guard import RemovalGuard, rejection
 from state.links import LinkStore, digest_key
-from state.memory import QuirkStore, RewrittenStore
 from state.processes import Announced, Leadership, Processes
 from tests.support.valkey import with_redis
 
@@ -23,14 +21,6 @@ LINK = Link(
 
 def job(user: str, **known: object) -> Job:
     return Job("acme", user, {Trigger.SCHEDULED: None}, 1, **known)
-
-
-DISPLAY = {"displayName": MappedValue(value="name")}
-
-
-def target(**edited: Any) -> TargetSettings:
-    known = {"name": "acme", "base_url": "https://acme.example", "mapping": DISPLAY}
-    return TargetSettings(**{**known, **edited})
 
 
 def test_links_come_back_as_they_were_written(redis_url):
@@ -316,38 +306,6 @@ def test_pausing_and_throttling(redis_url):
         assert (await gate.health()).state == "paused"
         assert await gate.resume()
         assert (await gate.health()).throttled_seconds == 0
-
-    with_redis(redis_url, body)
-
-
-def test_what_was_learned_is_shared(redis_url):
-    async def body(client):
-        settings = target()
-        await RewrittenStore(QuirkStore(client, "acme"), settings).add(["displayName"])
-        quirks = QuirkStore(client, "acme")
-        assert await RewrittenStore(quirks, settings).names() == {"displayName"}
-        await quirks.add("no_patch")
-        (noted,) = await quirks.items() - {"no_patch"}
-        assert (noted.startswith("rewritten:"), noted.endswith(":displayName")) == (True, True)
-
-    with_redis(redis_url, body)
-
-
-@pytest.mark.parametrize(
-    ("edited", "known"),
-    [
-        ({}, {"displayName"}),
-        ({"mapping": {"userName": MappedValue(value="mail"), **DISPLAY}}, {"displayName"}),
-        ({"mapping": {"displayName": MappedValue(value="name | lower")}}, set()),
-        ({"update_method": "put"}, set()),
-    ],
-)
-def test_what_was_rewritten_is_forgotten_with_the_edit_that_may_have_mended_it(redis_url, edited, known):
-    """Else it is never sent again, and `sync --verify` does not look at it."""
-
-    async def body(client):
-        await RewrittenStore(QuirkStore(client, "acme"), target()).add(["displayName"])
-        assert await RewrittenStore(QuirkStore(client, "acme"), target(**edited)).names() == known
 
     with_redis(redis_url, body)
 
