@@ -8,18 +8,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from copy import copy
 
 from provisioning.model import RemotePage
 from scim.client import ScimClient
-from scim.errors import BadRequest, ListingIncomplete, NotSupported, NotThere, ScimError
+from scim.errors import BadRequest, ListingIncomplete, NotSupported, NotThere
 from scim.filters import equals, matches, texts_at
 from scim.listing import SMALL_PAGE
 
 # Until somebody is asked for again where nobody was shown, or nobody could be asked for.
 AGAIN_SECONDS = 60.0
-# A failure to ask is everybody's who asks within this time.
-SHARED_SECONDS = 5.0
 
 
 class Shown:
@@ -32,8 +29,6 @@ class Shown:
         self._pages = pages
         self._proven: set[str] = set()
         self._said: dict[str, tuple[bool, float]] = {}
-        self._failed: ScimError | None = None
-        self._failed_until = 0.0
         self._asking = asyncio.Lock()
 
     def saw(self, attribute: str) -> None:
@@ -47,19 +42,9 @@ class Shown:
                 return True
             shown, until = self._said.get(attribute, (True, float("-inf")))
             if time.monotonic() >= until:
-                shown = await self._ask_for_all(attribute)
+                shown = await self._ask(attribute)
                 self._said[attribute] = shown, time.monotonic() + AGAIN_SECONDS
             return shown
-
-    async def _ask_for_all(self, attribute: str) -> bool:
-        """What comes of it comes of it for everybody who waits: else each would wait as long, one after the other."""
-        if self._failed is not None and time.monotonic() < self._failed_until:
-            raise copy(self._failed)
-        try:
-            return await self._ask(attribute)
-        except ScimError as error:
-            self._failed, self._failed_until = error, time.monotonic() + SHARED_SECONDS
-            raise
 
     async def _ask(self, attribute: str) -> bool:
         """For the first one who is listed with it. True where that is nobody, and where the filter itself is refused."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from typing import Any
 
 import pytest
 
 from config.settings import OperationName, Trigger
-from provisioning.errors import Transient
 from provisioning.mapping import compile_target
 from provisioning.model import Job, Result
 from provisioning.ports import Ports
@@ -127,21 +125,3 @@ def test_a_listing_that_cannot_be_whole_and_shows_nobody_to_ask_for_stops_nobody
         assert worked_on(server, site, FakeLinks()).operation is OperationName.DEACTIVATE
     with ScriptedTarget(Target(*OTHERS, mute=False, most=10)) as server:
         assert worked_on(server, site, FakeLinks()).operation is OperationName.NONE
-
-
-def test_one_failure_to_put_a_target_to_the_test_is_everybodys_who_waits_for_it():
-    """Else the last of twenty waits for twenty time-outs."""
-    target = Target(*OTHERS, ACCOUNT)
-
-    def broken(request: Request) -> Answer:
-        listing_asked = "count" in request.query and "filter" not in request.query
-        return Answer(500) if listing_asked else target(request)
-
-    async def body(target: Any) -> list[Any]:
-        asked = (target.find("externalId", f"nobody-{number}", certain=True) for number in range(5))
-        return await asyncio.gather(*asked, return_exceptions=True)
-
-    with ScriptedTarget(broken) as server:
-        errors = with_target(server.base_url, body)
-    assert [(type(each), each.status_code) for each in errors] == [(Transient, 500)] * 5
-    assert sum("count" in each.query and "filter" not in each.query for each in server.requests) == 1
