@@ -31,9 +31,13 @@ _UNREADABLE = frozenset({"password"})
 
 def keyed(text: bytes, key: bytes, size: int) -> str:
     """A keyed BLAKE2b of text, `size` bytes as URL-safe base64. Without the key it says nothing about the text."""
-    hashed = _begun(key, size).copy()
-    hashed.update(text)
-    return _letters(hashed.digest())
+    return _letters(_hashed(_begun(key, size), text))
+
+
+def _hashed(begun: hashlib.blake2b, text: bytes) -> bytes:
+    hashing = begun.copy()
+    hashing.update(text)
+    return hashing.digest()
 
 
 def _letters(hashed: bytes) -> str:
@@ -54,11 +58,7 @@ def digest(value: JsonValue, key: bytes) -> str:
 def digests(desired: Desired, key: bytes) -> dict[str, str]:
     """Of all attributes, made into letters at once: six bytes are eight of them."""
     attributes, begun = desired.attributes, _begun(key, DIGEST_BYTES)
-    hashes = []
-    for value in attributes.values():
-        hashed = begun.copy()
-        hashed.update(_text(value))
-        hashes.append(hashed.digest())
+    hashes = [_hashed(begun, _text(value)) for value in attributes.values()]
     letters = _letters(b"".join(hashes))
     starts = range(0, len(letters), len(letters) // len(hashes)) if hashes else ()
     return {

@@ -98,8 +98,7 @@ class Searching:
         """most: accounts a page."""
         with Consequences():
             features = await self._discovery.features()
-        announced = features.max_results
-        count = min(most or announced or PAGE, announced or PAGE)
+        count = min(most or PAGE, features.max_results or PAGE)
         return self._client.listing(cursors=features.cursor, most=count)
 
     async def by_text(self, text: str, limit: int) -> Sequence[RemoteUser]:

@@ -260,12 +260,11 @@ class Batch:
         """A run of 5xx answers, or of none, is an outage, whoever the users are; any other answer ends the run. A Bulk request
         without a good answer is one failure, which the user who counts it tells of.
         """
-        ended = result.outcome in {OutcomeName.DONE, OutcomeName.FAILED}
         status = result.status_code or 0
         if result.silent or (status >= 500 and status != 501 and result.outcome is not OutcomeName.DONE):
             if self._requests[result.user][-1:] != [SHARED]:
                 await self._target_failed(result.detail, certain=False, status_code=result.status_code)
-        elif ended:
+        elif result.outcome in {OutcomeName.DONE, OutcomeName.FAILED}:
             await self._work.state.gate.worked()
 
     async def _target_failed(self, detail: str, *, certain: bool, status_code: int | None) -> None:
