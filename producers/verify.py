@@ -8,13 +8,13 @@ held (DESIGN 5.4).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 from config.settings import LeaverPolicy, OperationName, TargetSettings, Trigger
+from drupal.jsonapi import UUID
 from provisioning.diff import changes_from
 from provisioning.errors import Throttled
 from provisioning.expressions import EvaluationError
@@ -26,7 +26,6 @@ from state.same_site import SameSite
 from state.target_state import TargetState
 
 READ = 500
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ class Verification:
         # Only where the externalId is the uuid can Drupal be asked whose it is; an account with any other one is another tool's.
         orphans: dict[str, _Stranger] = {}
         known: list[str] = []
-        ids = [each for each in strangers if self.compiled.external_id_is_uuid and _UUID.fullmatch(each)]
+        ids = [each for each in strangers if self.compiled.external_id_is_uuid and UUID.fullmatch(each)]
         for start in range(0, len(ids), READ):
             page = ids[start : start + READ]
             links = await self.state.links.get_many(page)
