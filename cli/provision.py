@@ -87,6 +87,8 @@ async def _provision(
         raise CommandError("\n".join(f"{each.word}: {each.problem}" for each in unknown))
     if all(all_of_it.settings.targets[name].manual is None for name in names):
         raise CommandError(f"the manual trigger is off; add [targets.{names[0]}.manual] with operations")
+    # Another site's users would be gone for the workers, and their accounts, of another scimpipe's, removed.
+    await all_of_it.same_site.compare()
     users = list(dict.fromkeys(each.uuid for each in resolved if each.uuid))
     waiting = {name: await submit(all_of_it.state(name), users, operations) for name in names}
     if not wait:

@@ -130,14 +130,16 @@ async def sync_one(
     if kind == "busy":
         session.output.note(f"{name}: a full sync is under way already ({run_id}); this is about that one")
         begun = await state.runs.get(run_id)
-        if begun and begun.scanned_all and begun.policy != all_of_it.compiled[name].policy_digest:
+        if begun and begun.policy != all_of_it.compiled[name].policy_digest:
             session.output.note(
-                f"{name}: that one has compared by another config: start one more when it has ended"
+                f"{name}: that one compares by another config: start one more when it has ended"
             )
     else:
         async with _progress(session, state, run_id):
             await _scan(sync_of_target, run_id, kind)
-    code = await _wait(session, sync_of_target, run_id, timeout) if wait else DONE
+    code = DONE
+    if wait:
+        code, run_id = await _wait(session, sync_of_target, run_id, timeout)
     run = await state.runs.get(run_id)
     if run is None:
         raise CommandError(
@@ -157,7 +159,8 @@ async def _scan(sync_of_target: Any, run_id: str, kind: str) -> None:
         await sync_of_target.scan(run_id, kind)
 
 
-async def _wait(session: Session, sync_of_target: Any, run_id: str, timeout: float) -> int:
+async def _wait(session: Session, sync_of_target: Any, run_id: str, timeout: float) -> tuple[int, str]:
+    """The exit code, and the run that it is about in the end."""
     import asyncio
 
     from config.settings import Trigger
@@ -168,23 +171,24 @@ async def _wait(session: Session, sync_of_target: Any, run_id: str, timeout: flo
         while True:
             run = await state.runs.get(run_id)
             if run is None or run.finished_at is not None:
-                return DONE
+                return DONE, run_id
             health = await state.gate.health()
             if not health.open:
                 session.output.note(
                     f"{state.target} is {health.state}: {health.reason}; the sync goes on afterwards"
                 )
-                return UNREACHABLE if health.state == "quarantined" else NOT_FINISHED
+                return (UNREACHABLE if health.state == "quarantined" else NOT_FINISHED), run_id
             if time.monotonic() > deadline:
                 session.output.note(
                     f"not finished in the time given; it goes on by itself: `scimpipe status {state.target}`"
                 )
-                return NOT_FINISHED
+                return NOT_FINISHED, run_id
             if not run.scanned_all:
                 # Whoever began it may have been killed.
                 again, kind = await sync_of_target.start(Trigger.MANUAL.value)
                 if kind != "busy":
-                    await _scan(sync_of_target, again, kind)
+                    run_id = again
+                    await _scan(sync_of_target, run_id, kind)
             await asyncio.sleep(POLL_SECONDS)
 
 

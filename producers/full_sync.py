@@ -49,14 +49,15 @@ class FullSync:
 
     async def start(self, trigger: str) -> tuple[str, str]:
         """(run id, "new" | "resume" | "busy")."""
-        return await self.state.runs.start(self.owner, trigger)
+        return await self.state.runs.start(self.owner, trigger, self.compiled.policy_digest)
 
     async def scan(self, run_id: str, kind: str) -> None:
         """Finds and submits. A scan that fails is resumed by the next start, where it stopped.
 
         Raises SourceUnreadable, ScannerLostError.
         """
-        cursor = await self._cursor(run_id)
+        run = await self.state.runs.get(run_id)
+        cursor = run.cursor if run else 0
         event = "sync_resumed" if kind == "resume" else "sync_started"
         self.log.info(event, target=self.state.target, run_id=run_id, cursor=cursor)
         keeping = asyncio.create_task(self._keep_scanning())
@@ -83,14 +84,6 @@ class FullSync:
         finally:
             keeping.cancel()
         await self._log_if_finished(run_id)
-
-    async def _cursor(self, run_id: str) -> int:
-        """Where the scan goes on. What was compared by another mapping, say, has to be compared again."""
-        run = await self.state.runs.get(run_id)
-        if run is None or run.policy == self.compiled.policy_digest:
-            return run.cursor if run else 0
-        await self.state.runs.scan_anew(run_id, self.compiled.policy_digest)
-        return 0
 
     async def _keep_scanning(self) -> None:
         """A page of JSON:API, or asking for hundreds who are gone, one by one, may take longer than the scanner is waited for."""

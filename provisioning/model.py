@@ -245,8 +245,8 @@ class Result(NamedTuple):
     """What happened to one user: ids, names of attributes, status codes. No value of any attribute.
 
     retry_after_seconds: with outcome PENDING, when to try again. attempt_spent: False for outages and throttling.
-    unanswered: the target may still carry out what was sent. silent: nothing came back that is the target's answer. leaving: of a
-    removal that was withheld, how the user has left. requests: how many were sent to the target.
+    unanswered: the target may still carry out what was sent. silent: nothing came back that is the target's answer. leaving: how the
+    user has left, where nothing was done about it. requests: how many were sent to the target.
     """
 
     target: str

@@ -16,7 +16,7 @@ from config.settings import OAuth2Settings, Secret, SecretUnavailableError, Targ
 from scim.errors import CredentialMissing, NotConnected, UnusableAnswer
 from scim.network import RAISED, read_bounded
 
-# A token that was put right in its file works after this long, and at once after a 401.
+# A token that was put right in its file works after this long; at once after a 401.
 FRESH_SECONDS = 1.0
 # A token is renewed this long before it ends, so that none ends on its way.
 EARLY_SECONDS = 30.0
@@ -31,7 +31,7 @@ class Authorization(Protocol):
         """Raises CredentialMissing, NotConnected."""
 
     def refused(self, header: str) -> bool:
-        """401 was answered to this header. True when another try, with a new one, makes sense."""
+        """401 was answered to this header. True when another try, with a new one, makes sense. Raises CredentialMissing."""
 
 
 class BearerToken:
@@ -57,9 +57,10 @@ class BearerToken:
             )
         return f"Bearer {token}"
 
-    def refused(self, header: str) -> bool:  # noqa: ARG002  # most likely there is no other token to try
+    def refused(self, header: str) -> bool:
+        # Another one may be in the file by now.
         self._fresh_until = float("-inf")
-        return False
+        return self._read() != header
 
 
 class ClientCredentials:

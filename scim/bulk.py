@@ -31,6 +31,8 @@ _REFUSED = frozenset({400, 403, 415})
 _NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
 # Said of the request, and as true of each operation in it; so is 5xx.
 _OF_EACH = frozenset({401, 408, 425, 429})
+# Says that it did not begin, and by its size nothing would change; but some proxies say it of each Bulk request.
+_NOT_BEGUN = frozenset({408, 425, 503})
 _UNSAID = "the target answered a Bulk request without saying what became of this operation"
 
 
@@ -197,8 +199,9 @@ class Bulk:
             load.settle(None)
             await self._learn(self._limits.refused())
         elif status in _OF_EACH or status >= 500:
-            # Perhaps it took too long; 503 says that it did not begin.
-            if status >= 500 and status != 503:
+            if status in _NOT_BEGUN:
+                self._limits.put_off()
+            elif status >= 500:
                 self._limits.lost(count)
             load.settle(answer)
         else:
@@ -209,7 +212,7 @@ class Bulk:
         operations = [each.operation for each in load.waiting]
         answers = bulk_answers(operations, answer.body) if answer.status < 300 else [None] * count
         for waiting, said in zip(load.waiting, answers, strict=True):
-            waiting.settle(said or NoAnswer(_UNSAID))
+            waiting.told(said) if said else waiting.settle(NoAnswer(_UNSAID))
         if not any(answers):
             await self._learn(self._limits.refused())
         elif all(answers):

@@ -23,7 +23,8 @@ LEAST_BYTES = 512
 TIMEOUT_SHARE = 1 / 6
 # In a row: some refuse a Bulk request for one user's sake, others refuse each.
 REFUSALS = 5
-# A target that offers no Bulk is asked again after this long, which costs nobody anything while features are known.
+# A target that offers no Bulk is asked again after this long, which costs nobody anything while features are known; one where it
+# failed, the few users of one request an attempt.
 OFF_SECONDS = 60.0
 
 
@@ -36,7 +37,7 @@ class BulkLimits:
         self._good_seconds = timeout_seconds * TIMEOUT_SHARE
         self._most = MOST_OPERATIONS
         self._allowed = FIRST_OPERATIONS
-        self._refusals = 0
+        self._refusals = self._put_offs = 0
         self._off_until = float("-inf")
         self.payload_bytes = MOST_BYTES
 
@@ -71,7 +72,7 @@ class BulkLimits:
     # -- what became of a request of so many operations -----------------------------------------------------------
 
     def answered(self, count: int, seconds: float) -> None:
-        self._refusals = 0
+        self._refusals = self._put_offs = 0
         if seconds > self._good_seconds:
             self._allowed = max(FEWEST_OPERATIONS, int(count * self._good_seconds / seconds))
         elif count >= self._allowed:
@@ -82,6 +83,13 @@ class BulkLimits:
         if count <= FEWEST_OPERATIONS:
             self._off_until = time.monotonic() + OFF_SECONDS
         self._allowed = max(FEWEST_OPERATIONS, count // 2)
+
+    def put_off(self) -> None:
+        """Not now, says the target: again and again it is left alone for a while, as the others' requests may go through."""
+        self._put_offs += 1
+        if self._put_offs >= REFUSALS:
+            self._allowed = FEWEST_OPERATIONS
+            self._off_until = time.monotonic() + OFF_SECONDS
 
     async def too_large(self, count: int, size: int) -> None:
         """413, of so many bytes. Raises what the quirks' store raises."""

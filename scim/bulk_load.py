@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from provisioning.ports import Lease
 from scim.bulk_message import BETWEEN_BYTES, Operation, bulk_request
 from scim.errors import ScimError
-from scim.transport import SENT, SHARED, Answer
+from scim.transport import SENT, SHARED, TOLD, Answer
 
 # None: send it in a request of its own.
 Outcome = Answer | Exception | None
@@ -38,6 +38,12 @@ class Waiting:
         """Whoever was cancelled meanwhile is told nothing: the link says that a request was under way."""
         if not self.outcome.done():
             self.outcome.set_result(outcome)
+
+    def told(self, answer: Answer) -> None:
+        """What the target says of this operation, and not of the request."""
+        if self.sent and self.sent[-1] == SHARED:
+            self.sent[-1] = TOLD
+        self.settle(answer)
 
     def still_theirs(self) -> bool:
         return self.lease is None or self.lease.valid()

@@ -65,9 +65,9 @@ class _Seen:
 
 
 async def take_census(
-    client: ScimClient, attributes: Sequence[str], *, cursors: bool, page: int | None, longest: int
+    client: ScimClient, attributes: Sequence[str], *, cursors: bool, page: int | None, most_pages: int
 ) -> Census:
-    """Reads the whole listing, of each account only what is needed. longest: accounts; page: of them, as announced.
+    """Reads the whole listing, of each account only what is needed. page: accounts, as announced. most_pages: of the listing.
 
     Raises ListingTooLong before the second page of a listing that is longer; ListingIncomplete, and what a request raises.
     """
@@ -75,10 +75,10 @@ async def take_census(
     seen = {attribute: _Seen() for attribute in attributes}
     wanted = tuple(dict.fromkeys(["id", "userName", *(str(parse(each).whole) for each in attributes)]))
     try:
-        await _read(client, seen, wanted, cursors=cursors, page=page, longest=longest)
+        await _read(client, seen, wanted, cursors=cursors, page=page, most_pages=most_pages)
     except BadRequest:
         seen = {attribute: _Seen() for attribute in attributes}
-        await _read(client, seen, (), cursors=cursors, page=page, longest=longest)
+        await _read(client, seen, (), cursors=cursors, page=page, most_pages=most_pages)
     believed = [each for each in attributes if await _shown_in_full(client, each, seen[each].without)]
     return Census({each: array("q", sorted(seen[each].hashes)) for each in believed}, began)
 
@@ -90,9 +90,11 @@ async def _read(
     *,
     cursors: bool,
     page: int | None,
-    longest: int,
+    most_pages: int,
 ) -> None:
-    async for accounts in client.listing(cursors=cursors, most=page, attributes=wanted, longest=longest):
+    async for accounts in client.listing(
+        cursors=cursors, most=page, attributes=wanted, most_pages=most_pages
+    ):
         for account in accounts:
             for attribute, each in seen.items():
                 each.add(attribute, account)

@@ -41,7 +41,8 @@ class ScimClient:
         self.writes = writes
         # Whether /Users is there: a base_url that leads elsewhere on a SCIM server says 404 of everything, in SCIM's words.
         self._seen = False
-        self._page_size = PageSize()
+        # Of whole accounts fewer may be what the target can answer.
+        self._whole, self._parts = PageSize(), PageSize()
 
     async def query(self, condition: str, count: int = MATCHES) -> list[RemoteUser]:
         """Accounts for a filter. No match is an empty list, also where the target lists nothing, or says 404 in SCIM's words
@@ -125,20 +126,20 @@ class ScimClient:
         cursors: bool,
         most: int | None = None,
         attributes: Sequence[str] = (),
-        longest: int | None = None,
+        most_pages: int | None = None,
     ) -> AsyncIterator[list[RemoteUser]]:
         """most: accounts a page, as the target announces it, or fewer. attributes: all that is wanted of each (RFC 7644 3.9);
-        none: whole accounts. longest: more accounts raise ListingTooLong.
+        none: whole accounts. most_pages: a longer listing raises ListingTooLong.
         """
-        largest = LARGE_PAGE if attributes else PAGE
+        largest, size = (LARGE_PAGE, self._parts) if attributes else (PAGE, self._whole)
         count = min(largest, most or largest)
         return pages(
             self.transport,
             cursors=cursors,
             count=count,
-            size=self._page_size,
+            size=size,
             attributes=attributes,
-            longest=longest,
+            most_pages=most_pages,
         )
 
     async def _write(

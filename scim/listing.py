@@ -147,10 +147,10 @@ async def pages(
     count: int,
     size: PageSize,
     attributes: Sequence[str] = (),
-    longest: int | None = None,
+    most_pages: int | None = None,
 ) -> AsyncIterator[list[RemoteUser]]:
-    """Every account once. count: of a page, at most. attributes: what is wanted of each, none for all. longest: the most
-    accounts to read.
+    """Every account once. count: of a page, at most. attributes: what is wanted of each, none for all. most_pages: to
+    read, each as large as the target can answer.
 
     Raises ListingIncomplete, ListingTooLong and what a request raises.
     """
@@ -158,8 +158,8 @@ async def pages(
     walk = _by_cursor if cursors else _by_index
     params: Mapping[str, str | int] = {"attributes": ",".join(attributes)} if attributes else {}
     async for new in walk(transport, params, read):
-        if longest is not None and max(read.total, len(read.ids)) > longest:
-            raise ListingTooLong(f"the target lists more than {longest} users")
+        if most_pages is not None and max(read.total, len(read.ids)) > most_pages * read.count:
+            raise ListingTooLong(f"the target's listing is longer than {most_pages} pages")
         if new:
             yield new
     if len(read.ids) < read.total:

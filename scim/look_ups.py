@@ -11,7 +11,6 @@ from scim.census import LASTS_SECONDS, Census, take_census
 from scim.client import ScimClient
 from scim.discovery import Discovery
 from scim.errors import ScimError
-from scim.listing import LARGE_PAGE
 
 # After a listing that was too long, or could not be read whole.
 AGAIN_SECONDS = 60.0
@@ -72,9 +71,12 @@ class LookUps:
                 )
                 if not unique:
                     return
-                page = min(LARGE_PAGE, features.max_results or LARGE_PAGE)
                 reading = take_census(
-                    self._client, self._matching, cursors=features.cursor, page=page, longest=unlinked * page
+                    self._client,
+                    self._matching,
+                    cursors=features.cursor,
+                    page=features.max_results,
+                    most_pages=unlinked,
                 )
                 try:
                     census = await asyncio.wait_for(reading, self.longest_seconds)

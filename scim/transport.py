@@ -43,9 +43,9 @@ ALWAYS_SENT = {
 }
 
 # Requests sent in the current task, for whoever wants to know what one user cost: a list to append to. SHARED in it is a
-# part of a Bulk request that another user counts.
+# part of a Bulk request that another user counts; TOLD is one in which this user's operation was answered by itself.
 SENT: ContextVar[list[str] | None] = ContextVar("SENT", default=None)
-SHARED = ""
+SHARED, TOLD = "", "-"
 # The lease on the user whom the current task works for: asked once more when a write has waited for its turn.
 LEASE: ContextVar[Lease | None] = ContextVar("LEASE", default=None)
 # A body, or what makes it once there is room to send it.
@@ -54,7 +54,7 @@ Content = bytes | Callable[[], bytes]
 
 def counted(sent: Sequence[str]) -> int:
     """Requests in a list of SENT. The sum over all users is what the target was asked."""
-    return len(sent) - sent.count(SHARED)
+    return len(sent) - sent.count(SHARED) - sent.count(TOLD)
 
 
 class Turn(Protocol):

@@ -11,31 +11,36 @@ from state.keys import key
 
 SCANNER_SECONDS = 30
 KEEP_SECONDS = 30 * 86_400
+OTHER_CONFIG = "the config was changed before all users were compared; another full sync has begun"
 COUNTERS = (
     "scanned", "unchanged", "created", "updated", "deactivated", "deleted", "linked", "skipped", "failed", "held",
     "requests",
 )  # fmt: skip
 
-# KEYS: run, scanner lock. ARGV: new id, owner, prefix of run keys, scanner_ms, trigger. Gives id and what it is to us:
-# new, resume (its scan has no scanner) or busy.
+# KEYS: run, scanner lock. ARGV: new id, owner, prefix of run keys, scanner_ms, trigger, policy, keep_seconds, why another one
+# begins. Gives id and what it is to us: new, resume (its scan has no scanner) or busy. What was found by another policy is left as
+# that run's: what the guard held of it, say, is none of the new one's.
 _START = """
 local T = redis.call('TIME')
 local now = tonumber(T[1]) * 1000 + math.floor(tonumber(T[2]) / 1000)
 local current = redis.call('GET', KEYS[1])
-if current and redis.call('HEXISTS', ARGV[3] .. current, 'started_at') == 1
-   and redis.call('HEXISTS', ARGV[3] .. current, 'finished_at') == 0 then
-  if redis.call('HEXISTS', ARGV[3] .. current, 'scanned_all') == 1 then return {current, 'busy'} end
-  -- our own lock: this is asked once more, as no answer came
-  local free = redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[4])
-  if free or redis.call('GET', KEYS[2]) == ARGV[2] then
-    redis.call('HDEL', ARGV[3] .. current, 'error')
-    return {current, 'resume'}
-  end
-  return {current, 'busy'}
+local run = ARGV[3] .. (current or '')
+local begun = redis.call('HEXISTS', run, 'started_at') == 1 and redis.call('HEXISTS', run, 'finished_at') == 0
+if begun and redis.call('HEXISTS', run, 'scanned_all') == 1 then return {current, 'busy'} end
+-- our own lock: this is asked once more, as no answer came
+if not redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[4]) and redis.call('GET', KEYS[2]) ~= ARGV[2] then
+  return {current or '', 'busy'}
 end
-if not redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[4]) then return {current or '', 'busy'} end
+if begun and redis.call('HGET', run, 'policy') == ARGV[6] then
+  redis.call('HDEL', run, 'error')
+  return {current, 'resume'}
+end
+if begun then
+  redis.call('HSET', run, 'finished_at', now, 'error', ARGV[8])
+  for _, kept in ipairs({run, run .. ':users'}) do redis.call('EXPIRE', kept, ARGV[7]) end
+end
 redis.call('SET', KEYS[1], ARGV[1])
-redis.call('HSET', ARGV[3] .. ARGV[1], 'started_at', now, 'cursor', 0, 'trigger', ARGV[5])
+redis.call('HSET', ARGV[3] .. ARGV[1], 'started_at', now, 'cursor', 0, 'trigger', ARGV[5], 'policy', ARGV[6])
 return {ARGV[1], 'new'}
 """
 # KEYS: run hash, scanner lock. ARGV: owner, scanner_ms, cursor, then counter, amount... Only for who scans.
@@ -118,10 +123,19 @@ class Runs:
         self._stop = redis.register_script(_STOP)
         self._scanned = redis.register_script(_SCANNED)
 
-    async def start(self, owner: str, trigger: str) -> tuple[str, str]:
-        """(run id, "new" | "resume" | "busy"). Busy: a run is under way, wait for that one instead."""
+    async def start(self, owner: str, trigger: str, policy: str) -> tuple[str, str]:
+        """(run id, "new" | "resume" | "busy"). Busy: a run is under way, wait for that one instead. Of another policy none is resumed."""
         run_id = uuid.uuid4().hex[:12]
-        arguments = [run_id, owner, self._prefix, SCANNER_SECONDS * 1000, trigger]
+        arguments = [
+            run_id,
+            owner,
+            self._prefix,
+            SCANNER_SECONDS * 1000,
+            trigger,
+            policy,
+            KEEP_SECONDS,
+            OTHER_CONFIG,
+        ]
         started, kind = await self._start(keys=[self._current, self._scanner], args=arguments)
         return started, kind
 
@@ -131,11 +145,6 @@ class Runs:
         keys = [self._prefix + run_id, self._scanner]
         if not await self._advance(keys=keys, args=[owner, SCANNER_SECONDS * 1000, cursor, *pairs]):
             raise ScannerLostError
-
-    async def scan_anew(self, run_id: str, policy: str) -> None:
-        """From the first user on. For who scans."""
-        begun = {"policy": policy, "cursor": 0, "scanned": 0, "unchanged": 0}
-        await self._redis.hset(self._prefix + run_id, mapping=begun)
 
     async def keep_scanning(self, owner: str) -> None:
         """Says that the scan goes on, though it may have come no further."""

@@ -42,7 +42,7 @@ MANY = 10
 FRESH_SECONDS = 5.0
 # What a user needs before its request takes a tenth of a millisecond: all of a message at once, and the target would wait for us.
 BEGIN_AT_ONCE = 8
-# A worker that is to end gives requests under way this long; whoever has sent none goes back at once.
+# A worker that is to end gives requests under way this long; whoever has written nothing goes back at once.
 FINISH_SECONDS = 5.0
 _NUMBERS = itertools.count(1)
 
@@ -71,6 +71,8 @@ class Batch:
         self._log = log
         self._stopping = stopping
         self._requests: dict[str, list[str]] = {}
+        # Of whom is known what came of it.
+        self._ended: set[str] = set()
         self._closed = asyncio.Event()
         self._wait_seconds = 0.0
         self._done = 0
@@ -149,7 +151,7 @@ class Batch:
         return user.active or link.fingerprint != known
 
     async def _finish(self, tasks: Mapping[asyncio.Task[None], str], stop: asyncio.Task[bool]) -> None:
-        """Until everybody is done. Once the gate has closed, whoever has sent nothing goes back; once we are to stop, so
+        """Until everybody is done. Once the gate has closed, whoever has written nothing goes back; once we are to stop, so
         does whoever is not done in a moment.
         """
         everybody: asyncio.Future[Any] = asyncio.gather(*tasks, return_exceptions=True)
@@ -157,7 +159,7 @@ class Batch:
         await _first_of(everybody, stop, closed)
         if stop.done() or closed.done():
             for task, user in tasks.items():
-                if self._has_written_nothing(user):
+                if self._has_written_nothing(user) and user not in self._ended:
                     task.cancel()
         closed.cancel()
         await _first_of(everybody, stop)
@@ -230,6 +232,7 @@ class Batch:
             reporter = self._work.reconciler.reporter(job)
             await self._settle(job, reporter.failure(OperationName.NONE, failure))
         else:
+            self._ended.add(job.user)
             await self._judge(result)
             duration_ms = round((time.monotonic() - started) * 1000)
             await self._settle(job, result._replace(requests=counted(requests), duration_ms=duration_ms))
@@ -257,8 +260,8 @@ class Batch:
         await self._hand_back(job, seconds)
 
     async def _judge(self, result: Result) -> None:
-        """A run of 5xx answers, or of none, is an outage, whoever the users are; any other answer ends the run. A Bulk request
-        without a good answer is one failure, which the user who counts it tells of.
+        """A run of 5xx answers, or of none, is an outage, whoever the users are; what is done, or refused for good, ends the run. A Bulk
+        request without a good answer is one failure, which the user who counts it tells of.
         """
         status = result.status_code or 0
         if result.silent or (status >= 500 and status != 501 and result.outcome is not OutcomeName.DONE):
@@ -268,7 +271,7 @@ class Batch:
             await self._work.state.gate.worked()
 
     async def _target_failed(self, detail: str, *, certain: bool, status_code: int | None) -> None:
-        """Once that has closed the gate, whoever of this batch has sent nothing goes back."""
+        """Once that has closed the gate, whoever of this batch has written nothing goes back."""
         gate = self._work.state.gate
         if await gate.failed(detail, certain=certain):
             self._log.error(

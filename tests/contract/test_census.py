@@ -144,6 +144,29 @@ def test_a_listing_longer_than_the_look_ups_is_not_read():
     assert len([request for request in server.requests if request.path == "/Users"]) == 1
 
 
+@pytest.mark.parametrize("whole_only", [False, True])
+def test_what_a_listing_costs_is_reckoned_by_the_pages_its_target_can_answer(whole_only):
+    """A gateway that gives up on more than fifty at a time; or only where whole accounts are asked for."""
+    everybody = [{"id": str(number), "userName": f"u{number}"} for number in range(200)]
+
+    def page(request: Request) -> Answer | None:
+        start, count = int(request.query["startIndex"]) - 1, int(request.query["count"])
+        if count > 50 and not (whole_only and "attributes" in request.query):
+            return Answer(504)
+        return listed(*everybody[start : start + count], total=len(everybody))
+
+    async def body(target: ScimTarget) -> bool:
+        assert len([account async for some in target.listing() for account in some]) == len(everybody)
+        server.requests.clear()
+        await target.look_ups.take_census(2)
+        return await target.needs_look_up("externalId", "nobody", creating=True)
+
+    with ScriptedTarget(scripted(page=page)) as server:
+        assert with_target(server.base_url, body) != whole_only
+        pages = [request for request in server.requests if request.path == "/Users"]
+        assert len(pages) <= 4
+
+
 def test_a_target_that_refuses_to_leave_attributes_out_shows_them_all():
     def page(request: Request) -> Answer | None:
         return Answer(400) if "attributes" in request.query else None

@@ -153,7 +153,7 @@ def test_a_scan_that_is_resumed_counts_those_it_saw_before(world):
         for gone in (None, USERS[2]):
             if gone:
                 world.site.delete(gone)
-            run_id, _ = await world.state.runs.start("owner", "scheduled")
+            run_id, _ = await world.state.runs.start("owner", "scheduled", world.compiled.policy_digest)
             await world.state.runs.advance(run_id, "owner", 10, scanned=10)
             await world.state.runs.stop_scanning(run_id, "owner")
             assert (await world.run_sync()).run_id == run_id

@@ -18,7 +18,7 @@ from provisioning.errors import (
     Unanswered,
     Unauthorized,
 )
-from state.gate import Gate
+from state.gate import FAILURES, Gate
 from state.keys import SOURCE
 from state.ledger import BULK, INTERACTIVE
 from tests.support.batches import USERS, World
@@ -95,12 +95,16 @@ def test_401_to_writes_that_is_not_answered_to_reads_closes_the_target_for_nobod
     "silence", [Unanswered("no answer"), AmbiguousWrite("no answer")], ids=["reads", "writes"]
 )
 def test_a_target_that_answers_nobody_is_quarantined_and_nobody_becomes_a_dead_letter(world, silence):
-    """It takes connections, and says nothing: each request lasts as long as limits.timeout_seconds allows."""
+    """It takes connections, and says nothing: each request lasts as long as limits.timeout_seconds allows. Whose failure closes it
+    has only read, too, but does not go back untold.
+    """
 
     async def body(world):
         world.target.before = lambda verb: silence
         await world.submit()
-        await world.batch.run(USERS, INTERACTIVE)
+        with capture_logs() as logs:
+            await world.batch.run(USERS, INTERACTIVE)
+        assert len([each for each in logs if each.get("outcome") == "pending"]) >= FAILURES
         assert (await world.state.gate.health()).state == "quarantined"
         assert await world.state.ledger.dead_letters() == ()
         assert (await world.state.ledger.counts()).pending == len(USERS)

@@ -166,19 +166,27 @@ def test_a_scan_that_failed_goes_on_where_it_stopped_and_forgets_no_leaver(world
     world(body)
 
 
-def test_a_scan_that_was_begun_with_another_mapping_begins_anew(world):
-    """Else whoever it has compared before the restart counts as unchanged until the next full sync."""
+def test_a_scan_that_was_begun_by_another_config_is_another_ones(world):
+    """Whoever it has compared before the restart has to be compared again; and what it found too many of may be few now."""
 
     async def body(world):
         await world.link_all()
-        run_id, _ = await world.sync.start("scheduled")
-        await world.state.runs.scan_anew(run_id, "another mapping")
-        await world.state.runs.advance(run_id, "owner", 5, scanned=5, unchanged=5)
-        await world.state.runs.stop_scanning(run_id, "owner")
-        world.site.edit(USERS[0], name="edited")
-        await world.run_sync()
+        old, _ = await world.state.runs.start("owner", "scheduled", "another scope")
+        await world.state.guard.close_run(old, len(USERS))
+        await world.state.submit([USERS[1]], Trigger.SCHEDULED, run_id=old)
+        await world.state.runs.advance(old, "owner", 5, scanned=5, unchanged=5)
+        await world.state.runs.stop_scanning(old, "owner")
+        world.sent.messages.clear()
+        world.site.edit(USERS[0], status=False)
+        run = await world.run_sync()
+        assert (run.run_id != old, run.counters["scanned"], run.error) == (True, len(USERS), "")
         assert world.sent.users == [USERS[0]]
-        assert (await world.state.runs.get(run_id)).counters["scanned"] == len(USERS)
+        jobs = {job.user: job for job in await world.state.ledger.claim(USERS, "w", 30)}
+        assert await world.state.guard.take(jobs[USERS[0]], Removal(OperationName.DEACTIVATE, "id-1")) is None
+        # Who was found by the old one may be meant for a worker that has not been restarted.
+        assert await world.state.guard.take(jobs[USERS[1]], Removal(OperationName.DEACTIVATE, "id-1"))
+        ended = await world.state.runs.get(old)
+        assert (ended.outcome, "config was changed" in ended.error) == ("failed", True)
 
     world(body)
 

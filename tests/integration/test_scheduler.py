@@ -84,7 +84,7 @@ def test_the_scan_of_a_process_that_was_killed_goes_on_as_soon_as_nobody_is_wait
     """Who was killed leads for 15 s, and scans for 30 s, as far as anybody can tell."""
 
     async def body(world, client):
-        run_id, _ = await world.state.runs.start("killed", "scheduled")
+        run_id, _ = await world.state.runs.start("killed", "scheduled", world.compiled.policy_digest)
         await client.pexpire("scimpipe:{acme}:scanner", 2_000)
 
         async def scanned() -> bool:
@@ -99,7 +99,7 @@ def test_a_scan_that_was_busy_is_looked_at_again(world):
     """Whoever scans may be interrupted, or die: nobody else would go on with it."""
 
     async def body(world, client):
-        run_id, _ = await world.state.runs.start("a command", "manual")
+        run_id, _ = await world.state.runs.start("a command", "manual", world.compiled.policy_digest)
         await client.pexpire("scimpipe:{acme}:scanner", 300)
         scanner_seconds = world.state.runs.scanner_seconds
 
@@ -124,12 +124,12 @@ def test_a_start_that_is_asked_for_once_more_is_no_others(world):
 
     async def body(world, client):
         runs = world.state.runs
-        run_id, kind = await runs.start("here/1", "scheduled")
-        assert (kind, await runs.start("here/1", "scheduled")) == ("new", (run_id, "resume"))
-        assert await runs.start("here/2", "scheduled") == (run_id, "busy")
+        run_id, kind = await runs.start("here/1", "scheduled", "policy")
+        assert (kind, await runs.start("here/1", "scheduled", "policy")) == ("new", (run_id, "resume"))
+        assert await runs.start("here/2", "scheduled", "policy") == (run_id, "busy")
         await runs.stop_scanning(run_id, "here/2", "not its business")
         assert (await runs.get(run_id)).error == ""
-        assert await runs.start("here/3", "scheduled") == (run_id, "busy")
+        assert await runs.start("here/3", "scheduled", "policy") == (run_id, "busy")
 
     world(body)
 
@@ -139,7 +139,7 @@ def test_a_scan_that_failed_on_drupal_goes_on_by_itself(world, again_seconds):
     """The next cron time may be a day away."""
 
     async def body(world, client):
-        run_id, _ = await world.state.runs.start("killed", "scheduled")
+        run_id, _ = await world.state.runs.start("killed", "scheduled", world.compiled.policy_digest)
         await client.delete("scimpipe:{acme}:scanner")
         verify, unwell = world.site.verify, iter([SourceUnreadable("Drupal does not answer")])
 

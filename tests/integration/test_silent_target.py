@@ -12,7 +12,7 @@ from config.settings import LimitSettings, Secret, Trigger
 from provisioning.errors import AmbiguousWrite, Transient
 from provisioning.ports import Ports
 from scim.target import open_target
-from scim.transport import SENT, SHARED
+from scim.transport import SENT, SHARED, TOLD
 from state.ledger import INTERACTIVE
 from tests.support.batches import USERS as SOME
 from tests.support.batches import World
@@ -82,11 +82,15 @@ def test_whoever_waits_for_a_target_that_answers_nobody_goes_back_at_once(redis_
     with_redis(redis_url, body)
 
 
-@pytest.mark.parametrize("status", [None, 504])
-def test_a_bulk_request_without_an_answer_is_one_however_many_share_it(redis_url, status):
+@pytest.mark.parametrize(
+    ("status", "others", "state"), [(None, SHARED, "ok"), (504, SHARED, "ok"), (500, TOLD, "quarantined")]
+)
+def test_a_bulk_request_without_an_answer_is_one_however_many_share_it(redis_url, status, others, state):
+    """But not where each was told of their own failure."""
+
     async def body(client):
         world = World(client)
-        kinds = iter(["POST", *[SHARED] * (len(SOME) - 1)])
+        kinds = iter(["POST", *[others] * (len(SOME) - 1)])
 
         def lost(verb):
             if verb != "create":
@@ -98,7 +102,7 @@ def test_a_bulk_request_without_an_answer_is_one_however_many_share_it(redis_url
         await world.submit()
         await world.batch.run(SOME, INTERACTIVE)
         assert (await world.state.ledger.counts()).pending == len(SOME)
-        assert (await world.state.gate.health()).open
+        assert (await world.state.gate.health()).state == state
 
     with_redis(redis_url, body)
 

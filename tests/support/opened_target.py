@@ -21,6 +21,7 @@ def with_target(
     body: Callable[[ScimTarget], Awaitable[T]],
     *,
     token: str = "token",
+    token_file: Path | None = None,
     quirks: QuirkStore | None = None,
     limiter: Any = None,
     timeout_seconds: float = 5,
@@ -35,7 +36,7 @@ def with_target(
         **{
             "name": "acme",
             "base_url": base_url,
-            "token": Secret(file=secret),
+            "token": Secret(file=token_file or secret),
             "mapping": {"userName": MappedValue(value="name")},
             "limits": LimitSettings(timeout_seconds=timeout_seconds),
             **known,

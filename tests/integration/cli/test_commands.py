@@ -97,6 +97,15 @@ def test_wrong_usage_says_what_to_write(run, command, words):
     assert words in done.stderr
 
 
+def test_nobody_of_another_site_is_provisioned(run, redis_url):
+    """Once drupal.url is put right they would be gone, and their accounts, of another scimpipe's, removed."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        client.set("scimpipe:{@drupal}:site", "0f000000-0000-4000-8000-000000000001")
+        done = run("provision", "anna", "--no-wait")
+        assert (done.returncode, "another Drupal site uses this Redis" in done.stderr) == (3, True)
+        assert not client.exists("scimpipe:{acme}:jobs")
+
+
 @pytest.mark.parametrize("command", [["dead-letters", "retry"], ["held", "reject"]], ids=" ".join)
 def test_whoever_is_not_on_the_list_is_named(run, command):
     done = run(*command, "anna", "nobody")
@@ -166,9 +175,13 @@ def test_a_sync_whose_process_was_killed_is_taken_over_by_whoever_waits_for_it(r
     # Longer than it takes a command to start beside other tests.
     client.set("scimpipe:{acme}:scanner", "killed", px=8000)
     client.set("scimpipe:process:worker:one", "1")
-    done = run("sync", "acme", "--timeout", "12", field=SCHEDULED)
+    done = run("sync", "acme", "--timeout", "12", "--json", field=SCHEDULED)
     assert "is under way already (dead)" in done.stderr
-    assert client.hget("scimpipe:{acme}:run:dead", "scanned_all") == "1"
+    # It was begun by another config, so that it is another sync that is waited for in the end.
+    assert "compares by another config" in done.stderr
+    begun = json.loads(done.stdout)["run_id"]
+    assert client.hget(f"scimpipe:{{acme}}:run:{begun}", "scanned_all") == "1"
+    assert client.hget("scimpipe:{acme}:run:dead", "error")
 
 
 @pytest.mark.parametrize("since", ["99999999999d", "1901-01-01", "9999-12-30"])

@@ -176,9 +176,9 @@ def test_an_approval_works_once_and_covers_what_was_shown(run):
 def test_a_full_sync_counts_each_user_once_and_ends_with_the_last(run):
     async def body(ledger, client):
         runs = Runs(client, "acme")
-        run_id, kind = await runs.start("s", "scheduled")
+        run_id, kind = await runs.start("s", "scheduled", "policy")
         assert kind == "new"
-        assert (await runs.start("other", "scheduled")) == (run_id, "busy")
+        assert (await runs.start("other", "scheduled", "policy")) == (run_id, "busy")
         await ledger.mark_pending(["u", "v"], Trigger.SCHEDULED, run_id=run_id)
         await runs.advance(run_id, "s", 2, scanned=2)
         jobs = {job.user: job for job in await ledger.claim(["u", "v"], "w", LEASE)}
@@ -194,7 +194,7 @@ def test_a_full_sync_counts_each_user_once_and_ends_with_the_last(run):
             1,
             2,
         )
-        assert (await runs.start("s", "scheduled"))[1] == "new"
+        assert (await runs.start("s", "scheduled", "policy"))[1] == "new"
 
     run(body)
 
@@ -202,11 +202,11 @@ def test_a_full_sync_counts_each_user_once_and_ends_with_the_last(run):
 def test_a_scan_whose_process_died_is_resumed_at_its_cursor(run):
     async def body(_, client):
         runs = Runs(client, "acme")
-        run_id, _ = await runs.start("dead", "scheduled")
+        run_id, _ = await runs.start("dead", "scheduled", "policy")
         await runs.advance(run_id, "dead", 41, scanned=41)
         await runs.stop_scanning(run_id, "dead", "Drupal does not answer")
         assert (await runs.get(run_id)).error == "Drupal does not answer"
-        assert await runs.start("alive", "scheduled") == (run_id, "resume")
+        assert await runs.start("alive", "scheduled", "policy") == (run_id, "resume")
         run = await runs.get(run_id)
         assert (run.cursor, run.error) == (41, "")
 
@@ -251,7 +251,7 @@ def test_an_orphan_that_was_approved_can_be_claimed(run):
 def test_a_full_sync_ends_though_another_batch_has_put_its_name_on_a_job(run):
     async def body(ledger, client):
         runs = Runs(client, "acme")
-        run_id, _ = await runs.start("s", "scheduled")
+        run_id, _ = await runs.start("s", "scheduled", "policy")
         await ledger.mark_pending(["u"], Trigger.SCHEDULED, run_id=run_id)
         await runs.scanned(run_id, "s")
         await ledger.mark_pending(["u"], Trigger.AUTOMATIC, run_id="poll-1")
@@ -268,7 +268,7 @@ def test_a_full_sync_waits_for_the_job_it_asked_for_and_not_for_one_that_ran_bef
         runs = Runs(client, "acme")
         await ledger.mark_pending(["u"], Trigger.AUTOMATIC)
         (before,) = await ledger.claim(["u"], "w", LEASE)
-        run_id, _ = await runs.start("s", "scheduled")
+        run_id, _ = await runs.start("s", "scheduled", "policy")
         await ledger.mark_pending(["u"], Trigger.SCHEDULED, run_id=run_id)
         await runs.scanned(run_id, "s")
         assert (await ledger.settle(before, "w", result(before))).run is None

@@ -67,6 +67,27 @@ def test_an_access_token_is_asked_for_once_by_many_requests_at_once(use):
     }
 
 
+def test_a_token_that_was_exchanged_in_its_file_costs_nobody_a_failure(tmp_path):
+    """Rotated at the target and here within the second for which it is kept."""
+    file = tmp_path / "token"
+    file.write_text("old")
+
+    async def body(target):
+        await target.probe()
+        file.write_text("new")
+        await target.probe()
+        file.write_text("")
+        with pytest.raises(Unauthorized, match="token"):
+            await target.probe()
+
+    def answer(request: Request) -> Answer:
+        good = "Bearer old" if len(server.requests) == 1 else "Bearer new"
+        return EMPTY if request.headers["authorization"] == good and len(server.requests) < 4 else Answer(401)
+
+    with ScriptedTarget(answer) as server:
+        with_target(server.base_url, body, token_file=file)
+
+
 def test_an_ended_token_is_renewed_once_by_many_requests_that_meet_it_and_none_fails(use):
     issuer, good = Issuer(), {"Bearer t1"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 
@@ -178,6 +179,33 @@ def test_a_bulk_endpoint_that_always_fails_is_left_alone_for_a_while():
     (before, made), _ = run(script, body)
     assert kinds(made) == {"RemoteUser": 20}
     assert len(script.sizes) == before
+
+
+@pytest.mark.parametrize("status", [408, 425, 503])
+def test_a_bulk_endpoint_that_is_never_ready_is_left_alone_for_a_while(status):
+    """A proxy that lets through so many requests a second, and none as large."""
+    script = BulkTarget(whole=lambda _: Answer(status))
+
+    async def body(target):
+        for attempt in range(6):
+            await create_all(target, names(20, f"lost{attempt}"))
+        return len(script.sizes), await create_all(target, names(20))
+
+    (before, made), _ = run(script, body)
+    assert kinds(made) == {"RemoteUser": 20}
+    assert len(script.sizes) == before == 5
+
+
+def test_a_bulk_endpoint_that_is_busy_now_and_then_is_used_all_the_same():
+    answers = itertools.cycle([Answer(503), Answer(503), None])
+    script = BulkTarget(whole=lambda _: next(answers))
+
+    async def body(target):
+        for attempt in range(12):
+            await create_all(target, names(20, f"user{attempt}"))
+
+    run(script, body)
+    assert len(script.sizes) == 12
 
 
 def test_a_target_that_refuses_any_size_is_written_to_without_bulk():

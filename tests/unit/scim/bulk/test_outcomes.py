@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -12,11 +13,13 @@ from provisioning.errors import (
     Conflict,
     Missing,
     Permanent,
+    ProvisioningError,
     Superseded,
     Throttled,
     Unauthorized,
 )
 from scim.quirks import NO_BULK, QuirksInMemory
+from scim.transport import SENT, SHARED
 from tests.support.bulk_target import BulkTarget
 from tests.support.bulk_writes import TITLE, WANTED, create_all, kinds, names, run, writes
 from tests.support.opened_target import with_target
@@ -131,6 +134,27 @@ def test_what_is_said_of_the_whole_request_concerns_each_and_nothing_is_sent_aga
     (created, updated), server = run(script, body)
     assert (created, updated) == ({expected}, {expected})
     assert writes(server) == {("POST", "/Bulk"): 2}
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [(BulkTarget(refuse=dict.fromkeys(names(20), 500)), 20), (BulkTarget(whole=lambda _: Answer(500)), 1)],
+    ids=["of each", "of the request"],
+)
+def test_it_is_known_of_whom_a_failure_was_told(script, told):
+    """Twenty failures close a target; one that twenty users share is one."""
+    sent: dict[str, list[str]] = {name: [] for name in names(20)}
+
+    async def body(target):
+        async def one(name):
+            SENT.set(sent[name])
+            with suppress(ProvisioningError):
+                await target.create({"userName": name})
+
+        await asyncio.gather(*map(one, sent))
+
+    run(script, body)
+    assert sum(each[-1] != SHARED for each in sent.values()) == told
 
 
 def test_a_timeout_leaves_each_in_doubt():
