@@ -33,10 +33,11 @@ class Linking:
 
     async def doubt(self, paths: Iterable[str]) -> None:
         """Before an update or a delete: what it is about to change is in doubt until its answer is there. Where nothing is known of
-        the account a doubt about a part would pass for knowing the rest: it is read before its next update anyway.
+        a linked account a doubt about a part would pass for knowing the rest: it is read before its next update anyway.
         """
         if self.link is not None:
-            doubted = self.link.doubting(paths if self.link.digests else ())
+            unknown = self.link.has_account and not self.link.digests
+            doubted = self.link.doubting(() if unknown else paths)
             await self._put(doubted)
             self.link = doubted
 

@@ -11,7 +11,7 @@ import pytest
 from config.settings import LeaverSettings, MappedValue, OperationName
 from provisioning.errors import AmbiguousWrite, Missing, Outage, Permanent, Superseded
 from provisioning.model import OutcomeName, Removal
-from tests.support.fakes import lost_answer
+from tests.support.fakes import down, lost_answer
 from tests.support.reconciling import ANNA, BERT, World
 
 WITHOUT = {"userName": MappedValue(value="name"), "active": MappedValue(value="status")}
@@ -137,3 +137,18 @@ def test_a_leaver_with_two_accounts_gives_up_a_name_that_is_free_in_drupal():
     world.site.edit(ANNA, name="former")
     assert world.run(ANNA, attempt=2).outcome is OutcomeName.DONE
     assert sorted(world.accounts()) == ["anna2", "former"]
+
+
+def test_it_is_not_forgotten_that_an_account_which_was_found_is_to_be_deleted():
+    """Its user was known to have none; no listing that was read before says anything of them any more."""
+    world = World(leavers=LeaverSettings(blocked="delete"))
+    world.site.add(ANNA, name="anna", status=False)
+    world.run(ANNA)
+    world.target.has(userName="anna", externalId=ANNA)
+    world.site.edit(ANNA, mail="edited")
+    world.target.before = lambda verb: down() if verb == "delete" else None
+    assert world.run(ANNA).outcome is OutcomeName.PENDING
+    assert world.links.links[ANNA].in_doubt
+    world.target.before = lambda verb: None
+    assert world.run(ANNA, attempt=2).operation is OperationName.DELETE
+    assert world.accounts() == {}
