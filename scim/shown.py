@@ -30,6 +30,7 @@ class Shown:
         self._proven: set[str] = set()
         self._said: dict[str, tuple[bool, float]] = {}
         self._asking = asyncio.Lock()
+        self._answered = True
 
     def saw(self, attribute: str) -> None:
         """A filter on it has found somebody."""
@@ -41,10 +42,19 @@ class Shown:
             if attribute in self._proven:
                 return True
             shown, until = self._said.get(attribute, (True, float("-inf")))
-            if time.monotonic() >= until:
-                shown = await self._ask(attribute)
-                self._said[attribute] = shown, time.monotonic() + AGAIN_SECONDS
-            return shown
+            if time.monotonic() < until:
+                return shown
+            if self._answered:
+                return await self._note(attribute)
+        # Whoever asked before had no answer, perhaps after a long time: one after the other all who wait would take hours.
+        return await self._note(attribute)
+
+    async def _note(self, attribute: str) -> bool:
+        self._answered = False
+        shown = await self._ask(attribute)
+        self._answered = True
+        self._said[attribute] = shown, time.monotonic() + AGAIN_SECONDS
+        return shown
 
     async def _ask(self, attribute: str) -> bool:
         """For the first one who is listed with it. True where that is nobody, and where the filter itself is refused."""

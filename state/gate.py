@@ -30,14 +30,18 @@ redis.call('HSET', KEYS[1], 'told_until', math.max(told, until_ms))
 return told <= now and 1 or 0
 """
 )
-# ARGV: reason, certain ('1' or '0'), failures in a row that are enough.
+# What a good answer ends.
+_FAILING = ("failures", "probe_wait")
+# ARGV: reason, certain ('1' or '0'), failures in a row that are enough, first wait: for a probe; after one that proved too little it
+# goes on growing.
 _FAIL = (
     _NOW
     + """
 local failures = redis.call('HINCRBY', KEYS[1], 'failures', 1)
 if ARGV[2] ~= '1' and failures < tonumber(ARGV[3]) then return 0 end
 if redis.call('HSETNX', KEYS[1], 'quarantined', ARGV[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], 'since', now, 'probe_at', now + 1000, 'probe_wait', 1000)
+local wait = tonumber(redis.call('HGET', KEYS[1], 'probe_wait') or ARGV[4])
+redis.call('HSET', KEYS[1], 'since', now, 'probe_at', now + wait, 'probe_wait', wait)
 return 1
 """
 )
@@ -59,13 +63,14 @@ return 1
 @dataclass(frozen=True, slots=True)
 class Health:
     """state: ok, paused or quarantined. reason: why, for a person. since: Unix seconds. throttled_seconds: how long
-    nobody may send (Retry-After).
+    nobody may send (Retry-After). careful: one more failure closes it; so also after a probe, which only reads, until something is done.
     """
 
     state: str = "ok"
     reason: str = ""
     since: float | None = None
     throttled_seconds: float = 0.0
+    careful: bool = False
 
     @property
     def open(self) -> bool:
@@ -88,7 +93,7 @@ class Gate:
         pipe.hgetall(self._key)
         (seconds, micros), fields = await pipe.execute()
         # Another process may have met them.
-        self._failing = self._failing or "failures" in fields
+        self._failing = self._failing or not fields.keys().isdisjoint(_FAILING)
         now = seconds * 1000 + micros // 1000
         throttled = max(0.0, (int(fields.get("throttled_until", 0)) - now) / 1000)
         since = int(fields["since"]) / 1000 if "since" in fields else None
@@ -96,7 +101,8 @@ class Gate:
             return Health("paused", "paused by a person", int(fields["paused"]) / 1000, throttled)
         if "quarantined" in fields:
             return Health("quarantined", fields["quarantined"], since, throttled)
-        return Health(throttled_seconds=throttled)
+        careful = int(fields.get("failures", 0)) >= FAILURES - 1
+        return Health(throttled_seconds=throttled, careful=careful)
 
     async def throttle(self, seconds: float) -> bool:
         """Nobody sends for that long. True for the one who closes it, who may log it."""
@@ -107,22 +113,27 @@ class Gate:
         report quarantines.
         """
         self._failing = True
-        return bool(await self._fail(keys=[self._key], args=[reason, "1" if certain else "0", FAILURES]))
+        return bool(
+            await self._fail(
+                keys=[self._key], args=[reason, "1" if certain else "0", FAILURES, FIRST_PROBE_MS]
+            )
+        )
 
     async def worked(self) -> None:
         """A request succeeded: outages are no longer in a row. Costs nothing while all is well."""
         if self._failing:
             self._failing = False
-            await self._redis.hdel(self._key, "failures")
+            await self._redis.hdel(self._key, *_FAILING)
 
     async def probe_due(self) -> bool:
         """Whether this caller is to probe a quarantined target now."""
         return bool(await self._probe(keys=[self._key], args=[FIRST_PROBE_MS, LONGEST_PROBE_MS]))
 
     async def recover(self) -> bool:
-        """Ends a quarantine. True when there was one."""
-        fields = ("quarantined", "since", "failures", "probe_at", "probe_wait")
-        return bool(await self._redis.hdel(self._key, "quarantined")) and await self._clear(*fields)
+        """Ends a quarantine, for as long as nothing fails. True when there was one."""
+        return bool(await self._redis.hdel(self._key, "quarantined")) and await self._clear(
+            "since", "probe_at"
+        )
 
     async def pause(self) -> bool:
         seconds, _ = await self._redis.time()
@@ -131,8 +142,8 @@ class Gate:
     async def resume(self) -> bool:
         """Ends a pause, a quarantine and a wait that the target has asked for: whoever resumes wants it tried now."""
         before = await self.health()
-        fields = ("since", "failures", "probe_at", "probe_wait", "throttled_until", "told_until")
-        await self._clear("paused", "quarantined", *fields)
+        fields = ("since", "probe_at", "throttled_until", "told_until")
+        await self._clear("paused", "quarantined", *_FAILING, *fields)
         if before.throttled_seconds:
             # And not at the rate that such a wait stands for.
             await self._redis.delete(*self._paces)

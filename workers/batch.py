@@ -90,16 +90,26 @@ class Batch:
         if health.throttled_seconds > PATIENCE_SECONDS:
             await self._work.state.send(users, lane, health.throttled_seconds)
             return
+        if health.careful:
+            # What it is well enough for one user shows; all of a message would spend an attempt each.
+            await self._claim(users[:1])
+            await self._work.state.send(users[1:], lane)
+            return
         portion = self._work.portion
         count = portion.of(len(users))
         await self._work.state.send(users[count:], lane, at_most=count)
+        began = time.monotonic()
+        if await self._claim(users[:count]):
+            portion.took(self._done, time.monotonic() - began)
+
+    async def _claim(self, users: Sequence[str]) -> bool:
+        """Works on those of them who are to be worked on now. False: nobody is."""
         asked_at = clock()
-        jobs = await self._ledger.claim(users[:count], self._owner, LEASE_SECONDS)
+        jobs = await self._ledger.claim(users, self._owner, LEASE_SECONDS)
         if jobs:
-            began = time.monotonic()
             async with keep(self._ledger, self._owner, [job.user for job in jobs], asked_at) as leases:
                 await self._work_on(jobs, leases)
-            portion.took(self._done, time.monotonic() - began)
+        return bool(jobs)
 
     async def _work_on(self, jobs: Sequence[Job], leases: HeldLeases) -> None:
         ids = [job.user for job in jobs]

@@ -107,6 +107,34 @@ def test_a_bulk_request_without_an_answer_is_one_however_many_share_it(redis_url
     with_redis(redis_url, body)
 
 
+def test_an_outage_of_writes_alone_costs_one_user_an_attempt_each_time_it_is_tried(redis_url):
+    """Reads work, as on a database that is read-only for an hour: the probe ends the quarantine, and each time all of a message
+    spent an attempt. After a few minutes everybody would be a dead letter.
+    """
+
+    async def body(client):
+        world = World(client)
+        world.target.before = lambda verb: Transient("500", status_code=500) if verb == "create" else None
+        await world.submit()
+        await world.another_batch().run(SOME, INTERACTIVE)
+        assert (await world.state.gate.health()).state == "quarantined"
+        for _ in range(3):
+            await world.state.gate.recover()
+            await world.submit()
+            before = world.target.requests.count("create")
+            await world.another_batch().run(SOME, INTERACTIVE)
+            assert world.target.requests.count("create") == before + 1
+            assert (await world.state.gate.health()).state == "quarantined"
+        world.target.before = lambda verb: None
+        await world.state.gate.recover()
+        await world.submit()
+        for _ in range(2):
+            await world.another_batch().run(SOME, INTERACTIVE)
+        assert len(world.target.accounts) == len(SOME)
+
+    with_redis(redis_url, body)
+
+
 def test_dead_letters_of_a_target_that_is_down_close_it_for_the_others(redis_url):
     """Whoever was at the last attempt ended the run of failures: all of them became dead letters, one after the other."""
 

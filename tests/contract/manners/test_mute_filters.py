@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import threading
+import time
 from typing import Any
 
 import pytest
 
 from config.settings import OperationName, Trigger
+from provisioning.errors import Unanswered
 from provisioning.mapping import compile_target
 from provisioning.model import Job, Result
 from provisioning.ports import Ports
@@ -116,6 +120,33 @@ def test_a_target_too_slow_for_a_large_page_is_put_to_the_test_with_a_small_one(
         for request in server.requests
         if "filter" not in request.query and "count" in request.query
     ] == ["20"]
+
+
+def test_where_no_listing_is_answered_nobody_waits_for_the_timeouts_of_all_the_others():
+    """One after the other, a message of users in doubt would take hours, and so would a person's who comes then."""
+    most, under_way, lock = 0, 0, threading.Lock()
+
+    def slow(request: Request) -> Answer:
+        nonlocal most, under_way
+        if "filter" in request.query or request.path != "/Users":
+            return listing()
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.5)
+        with lock:
+            under_way -= 1
+        return Answer(silent=True)
+
+    async def body(target: Any) -> list[Any]:
+        asked = [target.find("externalId", f"nobody{number}", certain=True) for number in range(8)]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    with ScriptedTarget(slow) as server:
+        found = with_target(server.base_url, body, timeout_seconds=0.3)
+    assert {type(each) for each in found} == {Unanswered}
+    # All but the first, whose answer they have waited for.
+    assert most >= 7
 
 
 def test_a_listing_that_cannot_be_whole_and_shows_nobody_to_ask_for_stops_nobody():
