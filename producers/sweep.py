@@ -67,4 +67,6 @@ async def probe_source(gate: Gate, reader: SourceReader, log: Any) -> None:
     except SourceUnreadable:
         return
     if await gate.recover():
+        # Nothing is written there: one user who cannot be read must not close it again for everybody.
+        await gate.worked()
         log.info("source_recovered")

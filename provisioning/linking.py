@@ -31,15 +31,21 @@ class Linking:
     def user(self) -> str:
         return self._source.uuid
 
-    async def doubt(self, paths: Iterable[str]) -> None:
+    async def doubt(self, paths: Sequence[str]) -> None:
         """Before an update or a delete: what it is about to change is in doubt until its answer is there. Where nothing is known of
-        a linked account a doubt about a part would pass for knowing the rest: it is read before its next update anyway.
+        an account that says it is ours a doubt about a part would pass for knowing the rest: it is read before its next update anyway.
         """
         if self.link is not None:
-            unknown = self.link.has_account and not self.link.digests
-            doubted = self.link.doubting(() if unknown else paths)
+            doubted = self.link.doubting(() if self._all_in_doubt(paths) else paths)
             await self._put(doubted)
             self.link = doubted
+
+    def _all_in_doubt(self, paths: Sequence[str]) -> bool:
+        """Not of an account that is only now told whose it is: of what others have set there nothing is ours."""
+        link, desired = self.link, self._source.desired
+        if link is None or not link.has_account or link.digests:
+            return False
+        return "externalId" not in paths and (desired is None or desired.external_id is not None)
 
     async def doubt_other(self, user: str) -> None:
         """Another user's account is read before anything is sent to it."""

@@ -17,6 +17,8 @@ from scim.listing import SMALL_PAGE
 
 # Until somebody is asked for again where nobody was shown, or nobody could be asked for.
 AGAIN_SECONDS = 60.0
+# Who ask at the same time once there was no answer: the question may be a whole listing.
+AT_ONCE = 8
 
 
 class Shown:
@@ -30,6 +32,7 @@ class Shown:
         self._proven: set[str] = set()
         self._said: dict[str, tuple[bool, float]] = {}
         self._asking = asyncio.Lock()
+        self._some = asyncio.Semaphore(AT_ONCE)
         self._answered = True
 
     def saw(self, attribute: str) -> None:
@@ -39,15 +42,20 @@ class Shown:
     async def by(self, attribute: str) -> bool:
         """Whether somebody who is there is found by this attribute: where not, that nobody is found means nothing."""
         async with self._asking:
-            if attribute in self._proven:
-                return True
-            shown, until = self._said.get(attribute, (True, float("-inf")))
-            if time.monotonic() < until:
-                return shown
+            if (known := self._known(attribute)) is not None:
+                return known
             if self._answered:
                 return await self._note(attribute)
         # Whoever asked before had no answer, perhaps after a long time: one after the other all who wait would take hours.
-        return await self._note(attribute)
+        async with self._some:
+            known = self._known(attribute)
+            return await self._note(attribute) if known is None else known
+
+    def _known(self, attribute: str) -> bool | None:
+        if attribute in self._proven:
+            return True
+        shown, until = self._said.get(attribute, (None, float("-inf")))
+        return shown if time.monotonic() < until else None
 
     async def _note(self, attribute: str) -> bool:
         self._answered = False

@@ -92,8 +92,10 @@ class Batch:
             return
         if health.careful:
             # What it is well enough for one user shows; all of a message would spend an attempt each.
-            await self._claim(users[:1])
-            await self._work.state.send(users[1:], lane)
+            for count, user in enumerate(users, 1):
+                if await self._claim([user]):
+                    await self._work.state.send(users[count:], lane)
+                    break
             return
         portion = self._work.portion
         count = portion.of(len(users))
@@ -270,14 +272,16 @@ class Batch:
         await self._hand_back(job, seconds)
 
     async def _judge(self, result: Result) -> None:
-        """A run of 5xx answers, or of none, is an outage, whoever the users are; what is done, or refused for good, ends the run. A Bulk
+        """A run of 5xx answers, or of none, is an outage, whoever the users are; what is done, or refused by the target for good, ends the run. A Bulk
         request without a good answer is one failure, which the user who counts it tells of.
         """
         status = result.status_code or 0
         if result.silent or (status >= 500 and status != 501 and result.outcome is not OutcomeName.DONE):
             if self._requests[result.user][-1:] != [SHARED]:
                 await self._target_failed(result.detail, certain=False, status_code=result.status_code)
-        elif result.outcome in {OutcomeName.DONE, OutcomeName.FAILED}:
+        elif result.outcome is OutcomeName.DONE or (
+            result.outcome is OutcomeName.FAILED and self._requests[result.user]
+        ):
             await self._work.state.gate.worked()
 
     async def _target_failed(self, detail: str, *, certain: bool, status_code: int | None) -> None:

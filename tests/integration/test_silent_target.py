@@ -13,6 +13,7 @@ from provisioning.errors import AmbiguousWrite, Transient
 from provisioning.ports import Ports
 from scim.target import open_target
 from scim.transport import SENT, SHARED, TOLD
+from state.gate import FAILURES
 from state.ledger import INTERACTIVE
 from tests.support.batches import USERS as SOME
 from tests.support.batches import World
@@ -131,6 +132,25 @@ def test_an_outage_of_writes_alone_costs_one_user_an_attempt_each_time_it_is_tri
         for _ in range(2):
             await world.another_batch().run(SOME, INTERACTIVE)
         assert len(world.target.accounts) == len(SOME)
+
+    with_redis(redis_url, body)
+
+
+def test_a_target_is_tried_with_somebody_of_whom_it_is_asked(redis_url):
+    """Not with whoever another worker has, and not with one over whom it is never asked anything."""
+
+    async def body(client):
+        world = World(client)
+        world.site.edit(SOME[0], name=None)
+        await world.submit()
+        await world.state.ledger.claim(SOME[1:3], "another", 30)
+        for _ in range(FAILURES - 1):
+            await world.state.gate.failed("500", certain=False)
+        await world.another_batch().run(SOME[:1], INTERACTIVE)
+        assert (await world.state.gate.health()).careful
+        await world.another_batch().run(SOME[1:], INTERACTIVE)
+        assert (world.target.requests.count("create"), world.sent.messages[-1][0]) == (1, SOME[4:])
+        assert not (await world.state.gate.health()).careful
 
     with_redis(redis_url, body)
 

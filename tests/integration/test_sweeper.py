@@ -12,9 +12,9 @@ import structlog
 
 from config.settings import Trigger
 from producers import schedule
-from producers.sweep import Sweeper
+from producers.sweep import Sweeper, probe_source
 from provisioning.errors import Unauthorized
-from state.gate import Gate
+from state.gate import FAILURES, Gate
 from state.keys import SOURCE
 from state.ledger import BULK, INTERACTIVE
 from state.processes import Announced
@@ -72,6 +72,18 @@ def test_while_the_site_cannot_be_read_nobody_is_sent(world):
         await world.source_gate.recover()
         await world.sweeper.sweep()
         assert world.sent.users == [USERS[0]]
+
+    world(body)
+
+
+def test_one_user_who_cannot_be_read_does_not_close_the_site_again_after_a_probe(world):
+    async def body(world):
+        for _ in range(FAILURES):
+            await world.source_gate.failed("500", certain=False)
+        await world.client.hset("scimpipe:{@drupal}:gate", "probe_at", 0)
+        await probe_source(world.source_gate, world.site, structlog.get_logger())
+        assert not await world.source_gate.failed("500", certain=False)
+        assert (await world.source_gate.health()).open
 
     world(body)
 
