@@ -272,8 +272,8 @@ class Batch:
         await self._hand_back(job, seconds)
 
     async def _judge(self, result: Result) -> None:
-        """A run of 5xx answers, or of none, is an outage, whoever the users are; what is done, or refused by the target for good, ends the run. A Bulk
-        request without a good answer is one failure, which the user who counts it tells of.
+        """A run of 5xx answers, or of none, is an outage, whoever the users are; what is done, or refused by the target for good, ends
+        the run. A Bulk request without a good answer is one failure, which the user who counts it tells of.
         """
         status = result.status_code or 0
         if result.silent or (status >= 500 and status != 501 and result.outcome is not OutcomeName.DONE):
