@@ -36,16 +36,15 @@ class Linking:
         an account that says it is ours a doubt about a part would pass for knowing the rest: it is read before its next update anyway.
         """
         if self.link is not None:
-            doubted = self.link.doubting(() if self._all_in_doubt(paths) else paths)
+            doubted = self.link.doubting(() if self._all_in_doubt(self.link, paths) else paths)
             await self._put(doubted)
             self.link = doubted
 
-    def _all_in_doubt(self, paths: Sequence[str]) -> bool:
+    def _all_in_doubt(self, link: Link, paths: Sequence[str]) -> bool:
         """Not of an account that is only now told whose it is: of what others have set there nothing is ours."""
-        link, desired = self.link, self._source.desired
-        if link is None or not link.has_account or link.digests:
-            return False
-        return "externalId" not in paths and (desired is None or desired.external_id is not None)
+        desired = self._source.desired
+        ours = "externalId" not in paths and (desired is None or desired.external_id is not None)
+        return ours and link.has_account and not link.digests
 
     async def doubt_other(self, user: str) -> None:
         """Another user's account is read before anything is sent to it."""

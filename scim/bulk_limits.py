@@ -66,7 +66,7 @@ class BulkLimits:
         )
         if features.bulk and NO_BULK not in words and self._most > 1 and self.payload_bytes >= LEAST_BYTES:
             return True
-        self._off_until = time.monotonic() + OFF_SECONDS
+        self._leave_alone()
         return False
 
     # -- what became of a request of so many operations -----------------------------------------------------------
@@ -81,7 +81,7 @@ class BulkLimits:
     def lost(self, count: int) -> None:
         """No whole answer, or 5xx: perhaps because it took too long. Where two are too many it is left alone for a while."""
         if count <= FEWEST_OPERATIONS:
-            self._off_until = time.monotonic() + OFF_SECONDS
+            self._leave_alone()
         self._allowed = max(FEWEST_OPERATIONS, count // 2)
 
     def put_off(self) -> None:
@@ -89,7 +89,10 @@ class BulkLimits:
         self._put_offs += 1
         if self._put_offs >= REFUSALS:
             self._allowed = FEWEST_OPERATIONS
-            self._off_until = time.monotonic() + OFF_SECONDS
+            self._leave_alone()
+
+    def _leave_alone(self) -> None:
+        self._off_until = time.monotonic() + OFF_SECONDS
 
     async def too_large(self, count: int, size: int) -> None:
         """413, of so many bytes. Raises what the quirks' store raises."""
@@ -106,5 +109,5 @@ class BulkLimits:
 
     async def missing(self) -> None:
         """There is no Bulk, whatever is announced. Raises as too_large does."""
-        self._off_until = time.monotonic() + OFF_SECONDS
+        self._leave_alone()
         await self._quirks.add(NO_BULK)
