@@ -25,7 +25,7 @@ from bench.place import MAPPING
 from config.settings import DrupalDatabaseSettings, MappedValue, TargetSettings
 from drupal.opening import open_reader
 from provisioning.mapping import compile_target, new_resource
-from scim.transport import open_wire, timeouts
+from scim.wire import Wire, timeouts
 
 # Users, seconds, and seconds of CPU.
 Spent = tuple[int, float, float]
@@ -54,7 +54,7 @@ async def bodies(site: str) -> list[bytes]:
 
 
 async def create(site: str, concurrency: str, base_url: str) -> Spent:
-    async with httpx.AsyncClient(transport=open_wire(int(concurrency)), timeout=timeouts(30)) as http:
+    async with httpx.AsyncClient(transport=Wire(int(concurrency)), timeout=timeouts(30)) as http:
 
         async def post(body: bytes) -> int:
             return (await http.post(f"{base_url}/Users", content=body, headers=HEADERS)).status_code
@@ -63,7 +63,7 @@ async def create(site: str, concurrency: str, base_url: str) -> Spent:
 
 
 async def lean(site: str, concurrency: str, base_url: str) -> Spent:
-    wire, url = open_wire(int(concurrency)), httpx.URL(f"{base_url}/Users")
+    wire, url = Wire(int(concurrency)), httpx.URL(f"{base_url}/Users")
     extensions = {"timeout": timeouts(30).as_dict()}
 
     async def post(body: bytes) -> int:

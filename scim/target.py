@@ -37,7 +37,8 @@ from scim.patch import concerns_elements, patch_body
 from scim.probing import probe
 from scim.quirks import NO_PATCH, QuirksInMemory, QuirkStore, put_path
 from scim.searching import Searching
-from scim.transport import Limiter, Transport, open_wire, timeouts
+from scim.transport import Limiter, Transport
+from scim.wire import Wire, timeouts
 from scim.writes import SingleRequests, Writes
 
 # A PATCH path that one server refuses with these may still be set by PUT.
@@ -226,7 +227,7 @@ def open_target(
     settings: TargetSettings, *, quirks: QuirkStore | None = None, limiter: Limiter | None = None
 ) -> ScimTarget:
     """Builds a target; nothing is sent yet."""
-    wire, seconds = open_wire(settings.limits.concurrency, settings.ca_file), settings.limits.timeout_seconds
+    wire, seconds = Wire(settings.limits.concurrency, settings.ca_file), settings.limits.timeout_seconds
     http = httpx.AsyncClient(
         transport=wire, timeout=timeouts(seconds), headers={"Accept-Encoding": ACCEPTED}, trust_env=False
     )

@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import socket
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urljoin
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
-from config.json_text import encoded
+from config.json_text import decoded, encoded
 from provisioning.applying import LeaseLostError
 from provisioning.depth import DEEPEST, too_deep
-from provisioning.inflate import ACCEPTED
 from provisioning.ports import Lease
 from scim.authorization import Authorization
 from scim.deadlines import Deadlines
-from scim.errors import NoAnswer, NotConnected, UnusableAnswer, asked_to_wait
+from scim.errors import NoAnswer, UnusableAnswer, asked_to_wait
 from scim.network import RAISED, network_error, read_bounded
+from scim.wire import MEDIA_TYPE, PLAIN_JSON, connect_seconds
 
-MEDIA_TYPE = "application/scim+json"
-# What some take only (RFC 7644 3.8 has both).
-PLAIN_JSON = "application/json"
 LARGEST_BODY = 8 * 1024 * 1024
-CONNECT_SECONDS = 10.0
-# What has not arrived after so long never does. A machine that is cut off for a while would send it again for minutes, though
-# the worker that asked is gone, or has given up, and another one has its user (workers.leases).
-ARRIVES_SECONDS = 8.0
 REDIRECTS, MOST_REDIRECTS = frozenset({301, 302, 303, 307, 308}), 3
-USER_AGENT = "scimpipe/0.1"
-ALWAYS_SENT = {
-    "Accept": f"{MEDIA_TYPE}, {PLAIN_JSON}",
-    "Accept-Encoding": ACCEPTED,
-    "User-Agent": USER_AGENT,
-}
 
 # Requests sent in the current task, for whoever wants to know what one user cost: a list to append to. SHARED in it is a
 # part of a Bulk request that another user counts; TOLD is one in which this user's operation was answered by itself.
@@ -91,48 +72,6 @@ class Answer(NamedTuple):
     foreign: bool = False
 
 
-def open_wire(connections: int, ca_file: Path | None = None) -> httpx.AsyncBaseTransport:
-    """Httpx over aiohttp, which adds ALWAYS_SENT; certificates are always verified, against ca_file if there is one; cookies
-    are not kept.
-    """
-
-    def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=connections, ssl=_trusted(ca_file), socket_factory=_socket)
-        return aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=ALWAYS_SENT
-        )
-
-    # The session has its own; without one here all authorities would be read once more, a twentieth of a second.
-    unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return AiohttpTransport(verify=unused, client=session)
-
-
-def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * ARRIVES_SECONDS))
-    return made
-
-
-def timeouts(seconds: float) -> httpx.Timeout:
-    """seconds: the longest wait for a part of an answer."""
-    return httpx.Timeout(seconds, connect=_connect_seconds(seconds))
-
-
-def _connect_seconds(seconds: float) -> float:
-    """Whoever cannot be reached is found to be so before the answer is late: nothing was sent, then."""
-    return min(CONNECT_SECONDS, seconds / 3)
-
-
-def _trusted(ca_file: Path | None) -> ssl.SSLContext:
-    """Raises NotConnected: the file was there when the settings were read."""
-    try:
-        return ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
-    except OSError:
-        raise NotConnected("ca_file cannot be read as certificates any more; put it right") from None
-
-
 class Transport:
     """Requests to one base URL. timeout_seconds: the longest wait for a whole answer. requests: how many were sent.
 
@@ -154,7 +93,7 @@ class Transport:
         self._authorization = authorization
         self._limiter = limiter or Unlimited()
         # Not one for each part of an answer, which starts anew with every byte: a whole answer has its end.
-        connecting = httpx.Timeout(None, connect=_connect_seconds(timeout_seconds))
+        connecting = httpx.Timeout(None, connect=connect_seconds(timeout_seconds))
         self._extensions = {"timeout": connecting.as_dict()}
         self._deadlines = Deadlines(timeout_seconds)
         self._last_asked: Mapping[str, str] = {}
@@ -314,7 +253,7 @@ def _answer(status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
     if not raw.strip():
         return Answer(status, headers)
     try:
-        body = json.loads(raw)
+        body = decoded(raw)
         if too_deep(body, raw):
             raise UnusableAnswer(f"the target's answer nests more than {DEEPEST} levels")
         return Answer(status, headers, body)

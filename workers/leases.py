@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from scim.transport import ARRIVES_SECONDS
+from scim.wire import ARRIVES_SECONDS
 
 LEASE_SECONDS = 30.0
 # Two renewals may fail before nothing more is written, and three before another worker is given the user.

@@ -18,7 +18,8 @@ from scim.authorization import authorization
 from scim.client import ScimClient
 from scim.consequences import consequence_of
 from scim.errors import TooManyRequests
-from scim.transport import Transport, open_wire
+from scim.transport import Transport
+from scim.wire import Wire
 from scim.writes import SingleRequests
 from state.rate import Rate
 from tests.support.scripted_target import Answer, Request, ScriptedTarget
@@ -54,7 +55,7 @@ def test_nothing_is_sent_before_retry_after_is_over_by_any_process(redis_url, tm
         """Ten at a time, as long as it is told."""
         client = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
         throttle = Throttle(Concurrency(10), Rate(client, "acme"))
-        wire = open_wire(10)
+        wire = Wire(10)
         async with httpx.AsyncClient(transport=wire) as http:
             transport = Transport(settings.base_url, wire, 5, authorization(settings, http), throttle)
             target, refused = ScimClient(transport, SingleRequests(transport)), 0

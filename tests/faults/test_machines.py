@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from scim.transport import ARRIVES_SECONDS
+from scim.wire import ARRIVES_SECONDS
 from tests.faults.namespaces import machines
 from tests.faults.processes import family, redis_server
 from tests.faults.report import full_only
@@ -22,16 +22,17 @@ AWAY_SECONDS = 45.0
 CLIENT = """
 import asyncio, sys
 import httpx
-from scim.transport import open_wire
+from scim.network import RAISED
+from scim.wire import Wire
 
 async def main(url):
-    async with httpx.AsyncClient(transport=open_wire(1), timeout=1) as http:
+    async with httpx.AsyncClient(transport=Wire(1), timeout=1) as http:
         await http.post(url, content="first")
         print("connected", flush=True)
         sys.stdin.readline()
         try:
             await http.post(url, content="second")
-        except httpx.HTTPError:
+        except RAISED:
             print("given up", flush=True)
         await asyncio.sleep(60)
 
