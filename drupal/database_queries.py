@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 from sqlalchemy import (
@@ -22,7 +23,7 @@ from sqlalchemy import (
     select,
 )
 
-from drupal.database_rows import all_rows
+from drupal.database_rows import all_rows, driver_rows
 from drupal.database_schema import UserTables
 from drupal.database_statements import FieldStatements, UserStatements, base, joined
 from drupal.errors import NoUsers, Unintelligible
@@ -114,11 +115,12 @@ def _spellings(ids: Sequence[str]) -> Sequence[str]:
 def users_after(connection: Connection, tables: UserTables, after: int, limit: int) -> list[SourceUser]:
     """The next users by uid."""
     statements = UserStatements.over(tables)
-    page = connection.execute(statements.after, {"after": max(after, 0), "limit": limit}).all()
+    page = driver_rows(connection, statements.after, {"after": max(after, 0), "limit": limit})
     if not page:
         return []
-    bounds = {"first": page[0].uid, "last": page[-1].uid}
-    return _users(statements, page, lambda field: connection.execute(field.between, bounds).all())
+    # Its first column is the uid.
+    bounds = {"first": page[0][0], "last": page[-1][0]}
+    return _users(statements, page, lambda field: driver_rows(connection, field.between, bounds))
 
 
 def refs_after(connection: Connection, tables: UserTables, after: int, limit: int) -> list[UserRef]:
@@ -307,7 +309,8 @@ def _roles(
     for uid, langcode, role in rows:
         if langcode == languages.get(uid) and role != AUTHENTICATED:
             roles[uid].add(role)
-    return [sorted(roles.get(uid, ())) for uid in uids]
+    # Most users have one, or none.
+    return [sorted(found) if len(found) > 1 else [*found] for found in map(roles.get, uids, repeat(()))]
 
 
 def _seconds(times: Iterable[Any]) -> list[int]:

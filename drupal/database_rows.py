@@ -1,4 +1,4 @@
-"""All rows of a statement at once, for a process that has other things to do meanwhile."""
+"""All rows of a statement: as the driver gives them, or at once, for a process that has other things to do meanwhile."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ _HAS_JSON = sqlite3.sqlite_version_info >= (3, 38)
 _NOT_IN_JSON: ColumnElement[str] = literal_column("'real blob'")
 
 
+def driver_rows(
+    connection: Connection, statement: Select[Any], parameters: Mapping[str, Any]
+) -> Sequence[Sequence[Any]]:
+    """In the statement's order, and not made into SQLAlchemy's own: that takes half as long again as to fetch them, and there is
+    nothing to convert, as our columns are numbers, texts and what has no type.
+    """
+    with connection.execute(statement, parameters) as result:
+        assert result.cursor is not None, "of a SELECT"
+        rows: Sequence[Sequence[Any]] = result.cursor.fetchall()
+        return rows
+
+
 def all_rows(
     connection: Connection, statement: Select[Any], parameters: Mapping[str, Any]
 ) -> Sequence[Sequence[Any]]:
@@ -26,10 +38,10 @@ def all_rows(
     the scan of a full sync, row by row is quicker.)
     """
     if connection.dialect.name != "sqlite" or not _HAS_JSON:
-        return connection.execute(statement, parameters).all()
+        return driver_rows(connection, statement, parameters)
     text, other = connection.execute(_as_json(statement), parameters).one()
     if other:
-        return connection.execute(statement, parameters).all()
+        return driver_rows(connection, statement, parameters)
     found: Sequence[Sequence[Any]] = orjson.loads(text)
     return found
 
