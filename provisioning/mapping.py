@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from config.json_text import encoded
@@ -205,13 +208,30 @@ def _policy_digest(settings: TargetSettings) -> str:
 
 def new_resource(desired: Desired) -> dict[str, Any]:
     """The SCIM JSON of a create (RFC 7644 3.3), with the schemas it uses."""
-    resource: dict[str, Any] = {"schemas": [CORE_USER]}
-    for text, value in {**desired.attributes, **desired.on_create}.items():
-        path = parse(text)
-        set_value(resource, path, value)
-        if path.schema and path.schema not in resource["schemas"]:
-            resource["schemas"].append(path.schema)
+    values = {**desired.attributes, **desired.on_create}
+    schemas, places = _places(tuple(values))
+    resource: dict[str, Any] = {"schemas": [*schemas]}
+    for (name, path), value in zip(places, values.values(), strict=True):
+        if name:
+            resource[name] = value
+        else:
+            set_value(resource, path, value)
     return resource
+
+
+@lru_cache(maxsize=256)
+def _places(texts: tuple[str, ...]) -> tuple[Sequence[str], Sequence[tuple[str, Path]]]:
+    """The schemas of a resource that has these paths; and each path, with its name where it is simply a member of the resource, that
+    no other spells in another way. Nearly all users have the same ones.
+    """
+    paths = [parse(text) for text in texts]
+    schemas = dict.fromkeys([CORE_USER, *(path.schema for path in paths if path.schema)])
+    times = Counter(["schemas", *(path.attribute.lower() for path in paths)])
+    alone = {
+        path for path in paths if path == Path(None, path.attribute) and times[path.attribute.lower()] == 1
+    }
+    places = [(path.attribute if path in alone else "", path) for path in paths]
+    return tuple(schemas), tuple(places)
 
 
 def matching_value(desired: Desired, attribute: str) -> str | None:

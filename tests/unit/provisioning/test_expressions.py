@@ -11,6 +11,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from provisioning.expressions import EvaluationError, Expression, ExpressionError
+from provisioning.sandbox import FILTERS, environment
+
+OF_LISTS = {"first", "join", "last", "length", "list", "max", "min", "sort", "unique"}
 
 
 @pytest.mark.parametrize(
@@ -94,3 +97,17 @@ def test_filters_cannot_multiply_a_value_without_bound():
 def test_no_text_gives_anything_but_a_value_or_a_sentence(text):
     with contextlib.suppress(ExpressionError, EvaluationError):
         Expression(text).evaluate({"name": "x", "roles": ["a"]})
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_each_filter_gives_what_jinjas_own_way_of_running_it_gives(name):
+    others = {
+        "replace": "name | replace('a', 'b')",
+        "abs": "uid | abs",
+        "round": "uid | round",
+        "float": "uid | float",
+    }
+    text = others.get(name, f"{'roles' if name in OF_LISTS else 'name'} | {name}")
+    values = {"name": " anna b", "uid": -5, "roles": ["b", "a", "a"]}
+    jinjas = environment().compile_expression(text)(**values)
+    assert Expression(text).evaluate(values) == jinjas

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -12,7 +13,7 @@ from config.settings import MappedValue, TargetSettings
 from provisioning.expressions import EvaluationError
 from provisioning.mapping import MappingError, compile_target, matching_value, new_resource
 from provisioning.model import Desired, FieldInfo, Presence, SourceUser
-from provisioning.paths import parse
+from provisioning.paths import parse, set_value
 from provisioning.schema import UserSchemas, check_mapping, read_schema, rfc_schemas
 from provisioning.values import Takes, takes
 from tests.support.resources import DEPARTMENT, KEY, MAIL
@@ -58,6 +59,34 @@ def test_extensions_are_declared_in_schemas():
     resource = new_resource(Desired({"userName": "a", DEPARTMENT: "R&D"}))
     assert resource["schemas"][1] == DEPARTMENT.rpartition(":")[0]
     assert resource[DEPARTMENT.rpartition(":")[0]] == {"department": "R&D"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {
+            "userName": "a",
+            "displayName": "b",
+            "name.givenName": "c",
+            "name.familyName": "d",
+            MAIL: "e",
+            DEPARTMENT: "f",
+        },
+        {"userName": "a", "displayName": "b", "displayname": "c"},
+        {"userName": "a", "name": {"formatted": "b"}, "Name.givenName": "c"},
+        {"userName": "a", "Schemas": ["b"]},
+        {"userName": "a", "emails": [{"value": "b"}], MAIL: "c"},
+        {"userName": "a", 'emails[type eq "work"]': {"value": "b"}, MAIL: "c"},
+    ],
+    ids=lambda values: ", ".join(values),
+)
+def test_a_resource_is_what_setting_each_path_makes(values):
+    made: dict[str, Any] = {"schemas": new_resource(Desired(copy.deepcopy(values)))["schemas"]}
+    if "Schemas" in values:
+        made["schemas"] = ["urn:ietf:params:scim:schemas:core:2.0:User"]
+    for path, value in copy.deepcopy(values).items():
+        set_value(made, parse(path), value)
+    assert new_resource(Desired(copy.deepcopy(values))) == made
 
 
 @pytest.mark.parametrize(
