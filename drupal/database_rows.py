@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy import ColumnElement, Connection, Select, func, literal_column, null, select
+from sqlalchemy.exc import DBAPIError
 
 # Since then each SQLite has JSON.
 _HAS_JSON = sqlite3.sqlite_version_info >= (3, 38)
@@ -20,11 +21,14 @@ def driver_rows(
     connection: Connection, statement: Select[Any], parameters: Mapping[str, Any]
 ) -> Sequence[Sequence[Any]]:
     """In the statement's order, and not made into SQLAlchemy's own: that takes half as long again as to fetch them, and there is
-    nothing to convert, as our columns are numbers, texts and what has no type.
+    nothing to convert, as our columns are numbers, texts and what has no type. Raises SQLAlchemyError, as it does.
     """
     with connection.execute(statement, parameters) as result:
         assert result.cursor is not None, "of a SELECT"
-        rows: Sequence[Sequence[Any]] = result.cursor.fetchall()
+        try:
+            rows: Sequence[Sequence[Any]] = result.cursor.fetchall()
+        except connection.dialect.loaded_dbapi.Error as error:
+            raise DBAPIError(None, None, error) from error
         return rows
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import dramatiq
 
+from config.collector import collect_less_often
 from config.digest import config_digest
 from config.settings import Settings, Trigger
 from drupal.opening import open_reader
@@ -127,6 +128,7 @@ async def opened(settings: Settings, log: Any) -> AsyncIterator[Opened]:
     redis = await open_redis(settings)
     broker = make_broker(settings)
     opened = Opened(settings, redis, broker, reader_for(settings, compiled), compiled, log)
+    collect_less_often()
     try:
         yield opened
     finally:

@@ -29,8 +29,7 @@ NETWORK_ERRORS: dict[type[httpx.HTTPError], type[Failure]] = {
     httpx.DecodingError: UnusableAnswer,
     httpx.TooManyRedirects: UnusableAnswer,
 }
-# aiohttp knows better what happened: httpx-aiohttp calls a connection that broke after the request was sent a
-# ConnectTimeout, and lets a ClientResponseError pass as it is. The first that fits counts.
+# What scim.wire raises, as it is or below an error of httpx's. The first that fits counts.
 _CAUSES: tuple[tuple[tuple[type[Exception], ...], type[Failure], str], ...] = (
     (
         (aiohttp.ClientConnectorCertificateError,),

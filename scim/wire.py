@@ -53,7 +53,7 @@ class Wire(httpx.AsyncBaseTransport):
             headers=request.headers,
             data=request.content or None,
             allow_redirects=False,
-            timeout=_timeout(limits["connect"], limits["read"]),
+            timeout=_timeout(limits["pool"], limits["connect"], limits["read"]),
         )
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
 
@@ -87,8 +87,8 @@ class _Body(httpx.AsyncByteStream):
 
 
 @lru_cache(maxsize=16)
-def _timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(sock_connect=connect, sock_read=read)
+def _timeout(pool: float | None, connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(connect=pool, sock_connect=connect, sock_read=read)
 
 
 def _socket(address: aiohttp.AddrInfoType) -> socket.socket:

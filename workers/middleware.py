@@ -12,6 +12,7 @@ import uvloop
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread, set_event_loop_thread
 from dramatiq.middleware import AsyncIO, Middleware
 
+from config.collector import collect_less_often
 from config.digest import config_digest
 from state.connection import log_warnings
 from state.ledger import BULK, INTERACTIVE
@@ -19,7 +20,6 @@ from state.processes import BEAT_SECONDS, Announced, Processes, process_id
 from workers.parents import watch_parents
 from workers.runtime import Runtime
 
-COLLECT_AFTER = 20_000
 LANES = (BULK, INTERACTIVE)
 # Where Redis does not answer, the announcement ends by itself.
 WITHDRAW_SECONDS = 3.0
@@ -65,7 +65,8 @@ class Lifecycle(Middleware):
         assert thread is not None, "EventLoop has started it"
         thread.run_coroutine(self._start())
         watch_parents(self.log, self.owner)
-        _spare_collections()
+        gc.collect()
+        collect_less_often()
         self.log.info("worker_started", owner=self.owner)
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
@@ -103,12 +104,3 @@ class Lifecycle(Middleware):
         with contextlib.suppress(Exception):
             async with asyncio.timeout(WITHDRAW_SECONDS):
                 await Processes(await self.opened.connect()).withdraw("worker", self.owner)
-
-
-def _spare_collections() -> None:
-    """Python's collector looks through what is new after every 700 objects, which a worker makes for three users; it took
-    a tenth of the work. What is here now stays, and is not looked at again.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 10, 50)

@@ -14,6 +14,7 @@ from cli.demo.site import DrupalSite
 from config.settings import DrupalDatabaseSettings
 from drupal import database_rows
 from drupal.database import DatabaseReader
+from provisioning.errors import SourceUnreadable
 from provisioning.model import SourceUser
 from tests.support.databases import KINDS, execute, fresh_database
 
@@ -114,3 +115,34 @@ def test_users_with_a_blob_in_a_field_are_read_like_any_other(tmp_path: Path) ->
         found = read(url, USERS)
     assert [user.values["field_first_name"] for user in found.values() if user.uid == 5] == ["B"]
     assert {user.values["field_first_name"] for user in found.values() if user.uid != 5} == {"A"}
+
+
+@pytest.mark.parametrize("other_mail", ["'m'", "x'42'"], ids=["as JSON", "by rows"])
+def test_a_text_that_is_none_is_told_as_a_source_that_cannot_be_read(tmp_path: Path, other_mail: str) -> None:
+    """By a worker and by a scan."""
+    with fresh_database("sqlite", tmp_path) as url:
+        site = DrupalSite.create(url)
+        site.add_people(
+            Person(uuid, f"user{n}", "m", "A", "B", "C", (), None, ()) for n, uuid in enumerate(USERS)
+        )
+        site.close()
+        execute(
+            url,
+            "UPDATE users_field_data SET mail = CAST(x'ff41' AS TEXT) WHERE uid = 20",
+            f"UPDATE users_field_data SET mail = {other_mail} WHERE uid = 10",
+        )
+
+        async def run(scanning: bool) -> None:
+            reader = DatabaseReader(DrupalDatabaseSettings(url=url), frozenset({"name"}))
+            try:
+                if scanning:
+                    async for _ in reader.scan():
+                        pass
+                else:
+                    await reader.read(USERS)
+            finally:
+                await reader.close()
+
+        for scanning in (False, True):
+            with pytest.raises(SourceUnreadable):
+                asyncio.run(run(scanning))

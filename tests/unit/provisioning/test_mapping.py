@@ -81,9 +81,8 @@ def test_extensions_are_declared_in_schemas():
     ids=lambda values: ", ".join(values),
 )
 def test_a_resource_is_what_setting_each_path_makes(values):
-    made: dict[str, Any] = {"schemas": new_resource(Desired(copy.deepcopy(values)))["schemas"]}
-    if "Schemas" in values:
-        made["schemas"] = ["urn:ietf:params:scim:schemas:core:2.0:User"]
+    extensions = {path.schema for path in map(parse, values) if path.schema}
+    made: dict[str, Any] = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User", *extensions]}
     for path, value in copy.deepcopy(values).items():
         set_value(made, parse(path), value)
     assert new_resource(Desired(copy.deepcopy(values))) == made
