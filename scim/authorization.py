@@ -120,7 +120,7 @@ class ClientCredentials:
                     )
                 finally:
                     await response.aclose()
-        except (*RAISED, httpx.InvalidURL):
+        except (*RAISED, httpx.HTTPError, httpx.InvalidURL):
             raise NotConnected(
                 "oauth2.token_url cannot be reached; is it right, and the network up?"
             ) from None

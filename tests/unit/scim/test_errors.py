@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import httpx
 import pytest
 
 from provisioning import errors as consequence
 from scim import errors as said
 from scim.consequences import CONSEQUENCES, consequence_of
-from scim.network import NETWORK_ERRORS
 
 
 def leaves(kind: type) -> set[type]:
@@ -22,11 +20,6 @@ def test_every_protocol_error_has_a_consequence():
 def test_every_consequence_is_one_reconcile_knows():
     for error in CONSEQUENCES.values():
         assert issubclass(error, consequence.ProvisioningError)
-
-
-def test_every_network_error_of_httpx_is_mapped():
-    for error in leaves(httpx.RequestError):
-        assert any(kind in NETWORK_ERRORS for kind in error.__mro__), error
 
 
 @pytest.mark.parametrize(

@@ -42,16 +42,23 @@ def test_never_more_requests_than_allowed_and_everybody_gets_a_turn():
 
 
 def test_the_limit_grows_with_good_answers_up_to_the_operators():
+    """A target that answers all it was asked at once, every two milliseconds."""
+
     async def body() -> None:
-        throttle = throttle_of(20)
+        now, wave = 0.0, asyncio.Event()
+        throttle = Throttle(Concurrency(20, lambda: now), clock=lambda: now)
         assert throttle.concurrency.allowed == START
 
         async def request() -> None:
             async with throttle.slot("GET Users") as turn:
-                await asyncio.sleep(0.002)
+                await wave.wait()
                 turn.answered(200)
 
-        await asyncio.gather(*(request() for _ in range(300)))
+        everybody = asyncio.gather(*(request() for _ in range(300)))
+        while not everybody.done():
+            await asyncio.sleep(0)
+            answered, wave, now = wave, asyncio.Event(), now + 0.002
+            answered.set()
         assert throttle.concurrency.allowed > START
         assert throttle.concurrency.allowed <= 20
 
