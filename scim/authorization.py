@@ -43,10 +43,15 @@ class BearerToken:
         self._fresh_until = float("-inf")
 
     async def header(self) -> str:
-        now = time.monotonic()
-        if now >= self._fresh_until:
-            self._header, self._fresh_until = self._read(), now + FRESH_SECONDS
+        if time.monotonic() >= self._fresh_until:
+            self._renew()
         return self._header
+
+    def _renew(self) -> None:
+        """What cannot be read is not taken from before."""
+        self._fresh_until = float("-inf")
+        self._header = self._read()
+        self._fresh_until = time.monotonic() + FRESH_SECONDS
 
     def _read(self) -> str:
         token = reveal(self._secret, "token")
@@ -59,8 +64,8 @@ class BearerToken:
 
     def refused(self, header: str) -> bool:
         # Another one may be in the file by now.
-        self._fresh_until = float("-inf")
-        return self._read() != header
+        self._renew()
+        return self._header != header
 
 
 class ClientCredentials:
