@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import repeat
 from typing import Any
 
 from sqlalchemy import (
@@ -309,8 +308,7 @@ def _roles(
     for uid, langcode, role in rows:
         if langcode == languages.get(uid) and role != AUTHENTICATED:
             roles[uid].add(role)
-    # Most users have one, or none.
-    return [sorted(found) if len(found) > 1 else [*found] for found in map(roles.get, uids, repeat(()))]
+    return [sorted(roles.get(uid, ())) for uid in uids]
 
 
 def _seconds(times: Iterable[Any]) -> list[int]:

@@ -17,7 +17,7 @@ from config.json_text import encoded
 from provisioning.model import DOUBT, SPELLED, Changes, Desired, JsonValue, Link, RemoteUser
 from provisioning.paths import member, parse, remove_value, set_value, value_at
 
-DIGEST_BYTES, DIGEST_PLACES = 6, 8
+DIGEST_BYTES = 6
 # Of the eight: one in 4 million million changes is taken for none, and a link of ten attributes is ten bytes shorter.
 DIGEST_LETTERS = 7
 # Made once: json.dumps with options makes one a call.
@@ -31,9 +31,13 @@ _UNREADABLE = frozenset({"password"})
 
 def keyed(text: bytes, key: bytes, size: int) -> str:
     """A keyed BLAKE2b of text, `size` bytes as URL-safe base64. Without the key it says nothing about the text."""
-    hashing = _begun(key, size).copy()
+    return _letters(_hashed(_begun(key, size), text))
+
+
+def _hashed(begun: hashlib.blake2b, text: bytes) -> bytes:
+    hashing = begun.copy()
     hashing.update(text)
-    return _letters(hashing.digest())
+    return hashing.digest()
 
 
 def _letters(hashed: bytes) -> str:
@@ -53,16 +57,12 @@ def digest(value: JsonValue, key: bytes) -> str:
 
 def digests(desired: Desired, key: bytes) -> dict[str, str]:
     """Of all attributes, made into letters at once: six bytes are eight of them."""
-    attributes, begun = desired.attributes, _begun(key, DIGEST_BYTES).copy
-    hashes = []
-    for value in attributes.values():
-        hashing = begun()
-        hashing.update(_text(value))
-        hashes.append(hashing.digest())
+    attributes, begun = desired.attributes, _begun(key, DIGEST_BYTES)
+    hashes = [_hashed(begun, _text(value)) for value in attributes.values()]
     letters = _letters(b"".join(hashes))
+    starts = range(0, len(letters), len(letters) // len(hashes)) if hashes else ()
     return {
-        path: letters[start : start + DIGEST_LETTERS]
-        for path, start in zip(attributes, range(0, len(letters), DIGEST_PLACES), strict=True)
+        path: letters[start : start + DIGEST_LETTERS] for path, start in zip(attributes, starts, strict=True)
     }
 
 

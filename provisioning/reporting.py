@@ -62,13 +62,12 @@ class Reporter:
 
     def _trigger(self, operation: OperationName) -> Trigger:
         """The trigger to name in history: the most personal one that permits the operation."""
-        permits = self.job.permits
-        for trigger in _TRIGGERS:
-            if trigger in permits and operation in self.switches[trigger]:
-                narrowed = permits[trigger]
-                if narrowed is None or operation in narrowed:
-                    return trigger
-        return next(iter(self._asked()), Trigger.SCHEDULED)
+        asked = self._asked()
+        for trigger in asked:
+            narrowed = self.job.permits[trigger]
+            if operation in self.switches[trigger] and (narrowed is None or operation in narrowed):
+                return trigger
+        return asked[0] if asked else Trigger.SCHEDULED
 
     def _asked(self) -> Sequence[Trigger]:
         """The triggers that asked, the most personal one first."""
