@@ -51,7 +51,11 @@ def command(folder: Path, redis_url: str, *arguments: str) -> Iterator[subproces
     try:
         yield process
     finally:
+        everybody = family(process.pid)
         process.kill()
+        # Until it is waited for its children find it alive. What outlives this test waits at the next one's Redis.
+        process.wait()
+        gone(everybody)
 
 
 def said(folder: Path) -> Path:
@@ -63,6 +67,10 @@ def within_half_a_minute(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline, "it took too long"
         time.sleep(0.1)
+
+
+def gone(pids: list[int]) -> None:
+    within_half_a_minute(lambda: not any(Path(f"/proc/{each}").exists() for each in pids))
 
 
 def child(process: subprocess.Popen[bytes]) -> int:
@@ -77,8 +85,8 @@ def test_it_ends_with_the_code_of_a_process_that_ends(tmp_path, redis_url):
         everybody = family(process.pid)
         os.kill(master, signal.SIGKILL)
         assert process.wait(30) != 0
-        # What announces itself a moment longer is no worker of the next test's.
-        within_half_a_minute(lambda: not any(Path(f"/proc/{each}").exists() for each in everybody))
+        # The worker has nobody above it any more.
+        gone(everybody)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
