@@ -247,7 +247,8 @@ def _client(ca_file: Path | None) -> aiohttp.ClientSession:
     try:
         trusted = ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
     except OSError:  # it was there when the settings were read
-        raise Unreachable("drupal.ca_file cannot be read as certificates any more; put it right") from None
+        name = "drupal.ca_file" if ca_file else "SSL_CERT_FILE"
+        raise Unreachable(f"{name} cannot be read as certificates any more; put it right") from None
     connector = aiohttp.TCPConnector(limit=4, ssl=trusted)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 

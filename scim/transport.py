@@ -174,19 +174,19 @@ class Transport:
 
     def _redirected(self, url: httpx.URL, answer: Answer, method: str) -> httpx.URL:
         try:
-            location = urljoin(str(url), answer.headers.get("location", ""))
-            origin = _origin(httpx.URL(location))
+            location = httpx.URL(urljoin(str(url), answer.headers.get("location", "")))
+            origin = _origin(location)
         except (ValueError, httpx.InvalidURL):
             raise UnusableAnswer("the target redirects to what is no address; is base_url right?") from None
-        if origin != self._origin:
+        if origin != self._origin or location.userinfo:
             raise UnusableAnswer(
-                "the target redirects to another origin, which the token must not reach; correct base_url"
+                "the target redirects to another origin or user, which the token must not reach; correct base_url"
             )
         if answer.status not in {307, 308} and method != "GET":
             raise UnusableAnswer(
                 f"the target answered a {method} with {answer.status}, which loses it; correct base_url"
             )
-        return httpx.URL(location)
+        return location
 
     async def _send_once(
         self, method: str, url: httpx.URL, content: Content | None, headers: Mapping[str, str], kind: str

@@ -25,6 +25,8 @@ CONNECT_SECONDS = 10.0
 # the worker that asked is gone, or has given up, and another one has its user (workers.leases).
 ARRIVES_SECONDS = 8.0
 USER_AGENT = "scimpipe/0.1"
+# aiohttp sends these a second time when the connection breaks (as it does what only reads, which may be).
+SENT_AGAIN = frozenset({"PUT", "DELETE"})
 ALWAYS_SENT = {
     "Accept": f"{MEDIA_TYPE}, {PLAIN_JSON}",
     "Accept-Encoding": ACCEPTED,
@@ -54,6 +56,7 @@ class Wire(httpx.AsyncBaseTransport):
             data=request.content or None,
             allow_redirects=False,
             timeout=_timeout(limits["pool"], limits["connect"], limits["read"]),
+            middlewares=(_sent_once,) if request.method in SENT_AGAIN else (),
         )
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
 
@@ -72,6 +75,20 @@ class Wire(httpx.AsyncBaseTransport):
             headers=ALWAYS_SENT,
             auto_decompress=False,
         )
+
+
+async def _sent_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """The first may still be carried out, after the second and whatever followed it: whether to write again is decided where the
+    lease and the time that a late write takes are known. Raises what aiohttp does not repeat.
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+        raise aiohttp.ClientConnectionError from None
 
 
 class _Body(httpx.AsyncByteStream):
@@ -104,7 +121,8 @@ def _trusted(ca_file: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
     except OSError:
-        raise NotConnected("ca_file cannot be read as certificates any more; put it right") from None
+        name = "ca_file" if ca_file else "SSL_CERT_FILE"
+        raise NotConnected(f"{name} cannot be read as certificates any more; put it right") from None
 
 
 def timeouts(seconds: float) -> httpx.Timeout:
