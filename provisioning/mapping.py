@@ -179,6 +179,13 @@ def _entry(key: str, text: str, value: MappedValue, problems: list[MappingProble
             MappingProblem(key, "this attribute is known by one spelling only", f"write {spelled}")
         )
         return None
+    if path.schema is None and path.attribute.lower() == "schemas":
+        problems.append(
+            MappingProblem(
+                key, "schemas are written for the attributes that are mapped", "take this line out"
+            )
+        )
+        return None
     try:
         expression = Expression(value.value)
     except ExpressionError as error:
@@ -226,7 +233,7 @@ def _places(texts: tuple[str, ...]) -> tuple[Sequence[str], Sequence[tuple[str, 
     """
     paths = [parse(text) for text in texts]
     schemas = dict.fromkeys([CORE_USER, *(path.schema for path in paths if path.schema)])
-    times = Counter(["schemas", *(path.attribute.lower() for path in paths)])
+    times = Counter(path.attribute.lower() for path in paths)
     alone = {
         path for path in paths if path == Path(None, path.attribute) and times[path.attribute.lower()] == 1
     }

@@ -32,7 +32,11 @@ _FAILURES: tuple[tuple[tuple[type[Exception], ...], type[Failure], str], ...] = 
     ),
     ((TimeoutError,), NoAnswer, "no whole answer came from the target in time"),
     ((aiohttp.ClientPayloadError,), NoAnswer, "the target's answer was cut off"),
-    ((aiohttp.ClientResponseError,), UnusableAnswer, "the target's answer is not HTTP"),
+    (
+        (aiohttp.ClientResponseError,),
+        UnusableAnswer,
+        "the target's answer is not valid HTTP (perhaps a body after a 204); see docs/targets.md, when the target deviates",
+    ),
     (RAISED, NoAnswer, "the connection broke before the target had answered"),
 )
 

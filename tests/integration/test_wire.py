@@ -91,3 +91,16 @@ def test_a_redirect_to_a_url_with_a_user_in_it_is_refused(user):
     assert "or user" in said
     assert "canary" not in said
     assert server.seen == ["GET"]
+
+
+def test_a_body_after_a_204_is_an_answer_that_says_nothing():
+    """Whether the write was carried out has to be looked up."""
+    server = Breaking(b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n{}")
+
+    async def ask() -> str:
+        async with asking(server) as transport:
+            with pytest.raises(UnusableAnswer) as unusable:
+                await transport.request("PATCH", "/Users/1", body={})
+            return str(unusable.value)
+
+    assert "204" in asyncio.run(ask())

@@ -74,7 +74,6 @@ def test_extensions_are_declared_in_schemas():
         },
         {"userName": "a", "displayName": "b", "displayname": "c"},
         {"userName": "a", "name": {"formatted": "b"}, "Name.givenName": "c"},
-        {"userName": "a", "Schemas": ["b"]},
         {"userName": "a", "emails": [{"value": "b"}], MAIL: "c"},
         {"userName": "a", 'emails[type eq "work"]': {"value": "b"}, MAIL: "c"},
     ],
@@ -205,6 +204,15 @@ def test_what_decides_on_leavers_is_spelled_in_one_way(text, meant):
         compile_target(target({"userName": "name", text: "status"}))
     (problem,) = raised.value.problems
     assert (problem.key, problem.write) == (f"targets.acme.mapping.{text}", f"write {meant}")
+
+
+@pytest.mark.parametrize("text", ["schemas", "Schemas", "urn:ietf:params:scim:schemas:core:2.0:User:schemas"])
+def test_what_a_resource_says_of_its_schemas_is_not_mapped(text):
+    """It would be sent in place of the schemas of the other attributes."""
+    with pytest.raises(MappingError) as raised:
+        compile_target(target({"userName": "name", text: "roles"}))
+    (problem,) = raised.value.problems
+    assert (problem.key, problem.write) == (f"targets.acme.mapping.{text}", "take this line out")
 
 
 def test_matching_values():
