@@ -125,11 +125,7 @@ def _equal(actual: JsonValue, wanted: JsonValue) -> bool:
     if isinstance(wanted, bool):
         return str(actual).lower() in SPELLED[wanted]
     if isinstance(wanted, list):
-        return (
-            isinstance(actual, list)
-            and len(actual) == len(wanted)
-            and all(_has(actual, each) for each in wanted)
-        )
+        return isinstance(actual, list) and len(actual) == len(wanted) and _paired(actual, wanted)
     if isinstance(wanted, dict):
         return isinstance(actual, dict) and all(
             (key := member(actual, name)) is not None and _equal(actual[key], value)
@@ -138,13 +134,26 @@ def _equal(actual: JsonValue, wanted: JsonValue) -> bool:
     return bool(actual == wanted)
 
 
-def _has(elements: list[Any], wanted: JsonValue) -> bool:
+def _paired(elements: Sequence[Any], wanted: Sequence[JsonValue]) -> bool:
+    """Whether each wanted one has an element of its own: who says most chooses first, of those that say least."""
+    left = sorted(elements, key=_members)
+    for each in sorted(wanted, key=_members, reverse=True):
+        at = next((at for at, element in enumerate(left) if _is(element, each)), None)
+        if at is None:
+            return False
+        del left[at]
+    return True
+
+
+def _members(element: JsonValue) -> int:
+    return len(element) if isinstance(element, dict) else 0
+
+
+def _is(element: JsonValue, wanted: JsonValue) -> bool:
     """Servers add display, $ref and primary to elements, or wrap a bare value: {"value": ...}."""
-    return any(
-        _equal(element, wanted)
-        or (isinstance(element, dict) and not isinstance(wanted, dict) and element.get("value") == wanted)
-        for element in elements
-    )
+    if isinstance(element, dict) and not isinstance(wanted, dict):
+        return _equal(element.get("value"), wanted)
+    return _equal(element, wanted)
 
 
 def merge(resource: Mapping[str, Any], changes: Changes) -> dict[str, Any]:

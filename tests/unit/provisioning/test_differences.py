@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 
 from provisioning.diff import changes_from, changes_since, digests, merge, not_kept
@@ -52,3 +53,31 @@ def test_servers_may_add_keys_to_elements_and_write_booleans_as_text():
         "emails": [{"type": "work", "value": "m", "primary": True, "display": "m"}],
     }
     assert not changes_from(account, Desired({"userName": "a", "active": True, MAIL: "m"}), MAPPED, {})
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "same"),
+    [
+        (["a", "b"], ["b", "a"], True),
+        (["a", "b"], ["a", "a"], False),
+        ([{"value": "a"}, {"value": "b"}], ["a", "a"], False),
+        ([{"value": "a", "display": "A"}, {"value": "a"}], ["a", "a"], True),
+        (
+            [{"value": "a", "type": "work"}, {"value": "a"}],
+            [{"value": "a"}, {"value": "a", "type": "work"}],
+            True,
+        ),
+        (
+            [{"value": "a", "type": "work", "primary": True}, {"value": "a", "type": "work"}],
+            [{"value": "a", "type": "work"}, {"value": "a", "primary": True}],
+            True,
+        ),
+        ([{"value": "a", "type": "work"}] * 2, [{"value": "a"}, {"value": "a", "type": "home"}], False),
+    ],
+)
+def test_each_element_of_a_list_is_there_by_itself(there, wanted, same):
+    """One that was taken away is not taken for there because another one is there twice."""
+    account = {"userName": "a", "emails": there}
+    differs = changes_from(account, Desired({"userName": "a", "emails": wanted}), frozenset({"emails"}), {})
+    assert differs.names == (() if same else ("emails",))
+    assert not_kept({"emails": wanted}, account) == differs.names
