@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from provisioning.applying import LeaseLostError
 from scim.bulk_limits import BulkLimits
 from scim.bulk_load import Load, NoCompanyError, Outcome, Waiting
 from scim.bulk_message import BULK_PATH, FRAME_BYTES, bulk_answers, operation
@@ -126,12 +125,9 @@ class Bulk:
             if taken and size + waiting.bytes > most:
                 break
             del self._waiting[waiting]
-            if waiting.outcome.done():
-                # Cancelled a moment ago, and not gone yet.
+            if waiting.has_left():
                 continue
-            if not waiting.still_theirs():
-                waiting.settle(LeaseLostError())
-            elif FRAME_BYTES + waiting.bytes > most:
+            if FRAME_BYTES + waiting.bytes > most:
                 waiting.settle(None)
             else:
                 size += waiting.bytes
@@ -155,7 +151,7 @@ class Bulk:
     # -- one request, and what became of it ----------------------------------------------------------------------------
 
     async def _request(self) -> None:
-        # It began in one user's task, and each one's lease is asked as it is filled.
+        # It began in one user's task, and each one's lease is asked as it is sent.
         LEASE.set(None)
         load = Load(self._take)
         try:

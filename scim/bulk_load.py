@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from provisioning.applying import LeaseLostError
 from provisioning.ports import Lease
 from scim.bulk_message import BETWEEN_BYTES, Operation, bulk_request
 from scim.errors import ScimError
@@ -45,8 +46,11 @@ class Waiting:
             self.sent[-1] = TOLD
         self.settle(answer)
 
-    def still_theirs(self) -> bool:
-        return self.lease is None or self.lease.valid()
+    def has_left(self) -> bool:
+        """Cancelled a moment ago, or of a lost lease, which it is told."""
+        if self.lease is not None and not self.lease.valid():
+            self.settle(LeaseLostError())
+        return self.outcome.done()
 
 
 class Load:
@@ -65,7 +69,7 @@ class Load:
 
     def content(self) -> bytes:
         """Asked for by the transport once there is room to send it, and again after a redirect or with a new token: then
-        it is the same. Raises NoCompanyError.
+        without those who have left meanwhile. Raises NoCompanyError.
         """
         if not self.filled:
             self.fill()
@@ -73,7 +77,11 @@ class Load:
                 self.settle(None)
                 raise NoCompanyError
             self._count()
-            self._content = bulk_request([each.operation for each in self.waiting])
+        else:
+            self.waiting = [each for each in self.waiting if not each.has_left()]
+            if not self.waiting:
+                raise NoCompanyError
+        self._content = bulk_request([each.operation for each in self.waiting])
         return self._content
 
     def _count(self) -> None:

@@ -112,8 +112,8 @@ class Transport:
         content: Callable[[], bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """path: below the base URL, escaped. content: makes the body at the last moment, and the same one if it is asked
-        again; what it raises passes. Any status is an answer. Raises NotConnected, NoAnswer, UnusableAnswer,
+        """path: below the base URL, escaped. content: makes the body at the last moment, each time it is sent; what it
+        raises passes. Any status is an answer. Raises NotConnected, NoAnswer, UnusableAnswer,
         CredentialMissing; LeaseLostError before a write whose user may be another worker's by now.
         """
         url = self._url(path, params)
