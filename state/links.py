@@ -27,7 +27,9 @@ from state.together import Together
 AT_ONCE = 1_000
 # As holder of a lease: of whoever changes what is known of a user only while nobody has that user.
 NOBODY = "-"
+# What whoever has the user is waited for.
 PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+SHORT_PAUSES = PAUSES[:3]
 
 COMMON = """
 local links, owners, linked, leased = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -178,22 +180,27 @@ class LinkStore:
         arguments = [self._text.layout, self._text.layout_paths, encoded(puts)]
         return list(await self._put(keys=self._keys, args=arguments))
 
-    async def doubt(self, users: Sequence[str]) -> None:
+    async def doubt(self, users: Sequence[str], pauses: Sequence[float] = PAUSES) -> None:
         """Their accounts are to be read before anything is believed of them."""
-        await self.change(users, lambda _, link: link.unsure() if link.has_account else None)
+        await self.change(users, lambda _, link: link.unsure() if link.has_account else None, pauses)
 
-    async def change(self, users: Sequence[str], change: Callable[[str, Link], Link | None]) -> list[str]:
+    async def change(
+        self,
+        users: Sequence[str],
+        change: Callable[[str, Link], Link | None],
+        pauses: Sequence[float] = PAUSES,
+    ) -> list[str]:
         """Writes anew what is known of users, from outside; None leaves a link as it is. Of whoever is being worked on once that has
-        ended, for what the worker writes then would be all that is known; after a quarter of a minute all the same. Gives those
+        ended, for what the worker writes then would be all that is known; after these seconds all the same. Gives those
         of whom it was written.
         """
         left: list[str] = list(users)
         changed: list[str] = []
-        for pause in PAUSES:
+        for pause in pauses:
             if not left:
                 break
             await asyncio.sleep(pause)
-            holder = NOBODY if pause != PAUSES[-1] else ""
+            holder = NOBODY if pause != pauses[-1] else ""
             refused: list[str] = []
             for start in range(0, len(left), AT_ONCE):
                 links = await self.get_many(left[start : start + AT_ONCE])

@@ -58,7 +58,7 @@ local rate = pace(p)
 if most > 0 then rate = math.min(rate or most, most) end
 local closed = math.max(0, opens - now)
 if not rate then return {{text(closed), '0', '0', '0', '0', '0'}} end
-if closed > 0 or wanted == 0 then return {{text(closed), '1', '0', '0', '0', '0'}} end
+if closed > 0 or wanted <= 0 then return {{text(closed), '1', '0', '0', '0', '0'}} end
 local between = 1000 / rate
 local at = tonumber(p[5] or '0')
 -- a person has opened the gate, or the server's clock was set back

@@ -27,6 +27,7 @@ from scim.transport import LEASE, SENT, SHARED, counted
 from state.broker import lane_of
 from state.gate import Gate
 from state.ledger import BULK, INTERACTIVE
+from state.links import SHORT_PAUSES
 from state.same_site import SameSite
 from workers.leases import LEASE_SECONDS, HeldLeases, UserLease, clock, keep
 from workers.reporting import log_result
@@ -316,9 +317,12 @@ class Batch:
             return
         try:
             await asyncio.sleep(LATE_SECONDS if late else 0)
-        finally:
-            # Of a worker that is to end, too.
             await self._work.state.links.doubt([job.user])
+        except asyncio.CancelledError:
+            # A worker that is to end cannot wait for long.
+            await self._work.state.links.doubt([job.user], SHORT_PAUSES)
+            raise
+        finally:
             for trigger, operations in job.permits.items():
                 await self._work.state.submit([job.user], trigger, operations=operations)
 

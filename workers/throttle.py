@@ -201,6 +201,9 @@ class Throttle:
         closed = self._closed_seconds()
         if 0 < closed <= PATIENCE_SECONDS:
             await asyncio.sleep(min(closed, LONGEST_SLEEP_SECONDS))
+            if self._free() < 1:
+                # Fewer may be under way than before.
+                return
         wanted = 1 if urgent else min(self._free(), len(self._waiting))
         moments = await self._take(self._pace, wanted, urgent=urgent)
         if (closed := self._closed_seconds()) > 0:

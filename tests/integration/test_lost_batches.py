@@ -175,6 +175,39 @@ def test_what_a_worker_has_changed_after_its_lease_had_gone_is_put_right(world):
     world(body)
 
 
+def test_a_worker_that_is_to_end_remembers_what_it_has_changed_after_its_lease_had_gone(world):
+    """It waits for the worker that has the user now, but not as long as that one may take."""
+
+    async def body(world):
+        await world.state.submit(USERS[:1], Trigger.MANUAL)
+        await world.batch.run(USERS[:1], INTERACTIVE)
+        sent, late = asyncio.Event(), asyncio.Event()
+        update = world.target.update
+
+        async def update_late(scim_id, changes, desired, version):
+            SENT.get().append("PATCH")
+            sent.set()
+            await late.wait()
+            return await update(scim_id, changes, desired, version)
+
+        world.target.update = update_late
+        known = await world.state.links.get_many(USERS[:1])
+        world.site.edit(USERS[0], name="renamed")
+        await world.state.submit(USERS[:1], Trigger.MANUAL)
+        cut_off = asyncio.create_task(world.another_batch().run(USERS[:1], INTERACTIVE))
+        await sent.wait()
+        await world.client.zadd("scimpipe:{acme}:leases", {USERS[0]: 1})
+        await world.state.ledger.sweep(INTERACTIVE)
+        assert len(await world.state.ledger.claim(USERS[:1], "another", 60)) == 1
+        assert await world.state.links.put(USERS[0], known[USERS[0]], holder="another")
+        world.stopping.set()
+        late.set()
+        await cut_off
+        assert (await world.state.links.get_many(USERS[:1]))[USERS[0]].in_doubt
+
+    world(body)
+
+
 def test_a_user_over_whom_workers_die_becomes_a_dead_letter(world):
     async def body(world):
         await world.submit()

@@ -304,3 +304,33 @@ def test_moments_taken_before_the_gate_closed_are_not_used():
             task.cancel()
 
     run_with(Pace([Moments(paced=True, count=5, first=0.0, between=0.002, at=7.0)]), body, None)
+
+
+def test_fewer_allowed_while_the_gate_is_waited_for_takes_no_moment_that_nobody_may_use():
+    """Fewer than none were asked of Redis, which gave the moments of others a second time."""
+
+    async def body(throttle: Throttle) -> None:
+        timed_out = asyncio.Event()
+
+        async def request() -> None:
+            async with throttle.slot() as turn:
+                await timed_out.wait()
+                turn.answered(None)
+
+        under_way = [asyncio.create_task(request()) for _ in range(START - 1)]
+        await asyncio.sleep(0.01)
+        await answer(throttle, 429, 0.1)
+        waiting = asyncio.create_task(answer(throttle, 200))
+        await asyncio.sleep(0.01)
+        before = len(pace.asked)
+        for _ in range(2):
+            throttle.concurrency.pushed_back()
+        clock.now += 0.2
+        await asyncio.sleep(0.15)
+        assert pace.asked[before:] == []
+        timed_out.set()
+        await asyncio.gather(waiting, *under_way)
+        assert pace.asked[before:] == [(1, False)]
+
+    pace, clock = Pace([paced()]), Clock()
+    run_with(pace, body, clock)
