@@ -159,7 +159,7 @@ async def _target(settings: Settings, name: str, fields: Any) -> list[Check]:
     finally:
         await target.close()
     if compiled is not None:
-        checks += _mapping(name, compiled, fields, schemas)
+        checks += check_of_mapping(name, compiled, fields, schemas)
     return [*checks, _triggers(settings, name)]
 
 
@@ -189,19 +189,28 @@ def _next_step(error: Exception) -> str:
     return ""
 
 
-def _mapping(name: str, compiled: Any, fields: Any, schemas: Any) -> list[Check]:
+def check_of_mapping(name: str, compiled: Any, fields: Any, schemas: Any) -> list[Check]:
+    """fields, schemas: None where they could not be read."""
     from provisioning.schema import check_mapping, rfc_schemas
 
     against = schemas or rfc_schemas()
-    problems = check_mapping(name, compiled, fields, against) if fields is not None else ()
+    problems = check_mapping(name, compiled, fields, against)
     if problems:
         return [
             Check(f"{name}: mapping", False, f"{each.key}: {each.what}; {each.write}", USAGE)
             for each in problems
         ]
     sides = "Drupal's fields and " if fields is not None else ""
-    theirs = "the target's schemas" if against.from_target else "RFC 7643 (the target shows no schemas)"
-    return [Check(f"{name}: mapping", True, f"{len(compiled.entries)} attributes fit {sides}{theirs}")]
+    theirs = "the target's schemas" if against.from_target else "RFC 7643"
+    why = " (the target shows no schemas)" if not against.from_target and schemas is not None else ""
+    unseen = [
+        side
+        for side, seen in (("Drupal's fields", fields), ("the target's schemas", schemas))
+        if seen is None
+    ]
+    left = f"; {' and '.join(unseen)} could not be read" if unseen else ""
+    words = f"{len(compiled.entries)} attributes fit {sides}{theirs}{why}{left}"
+    return [Check(f"{name}: mapping", True, words)]
 
 
 async def _learned(settings: Settings, name: str) -> list[Check]:

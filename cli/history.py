@@ -36,7 +36,7 @@ def history(
     since: Annotated[
         str | None, typer.Option("--since", help="An ISO time, or an age such as 30m, 12h, 7d.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", help="The most entries.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="The most entries.")] = 100,
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on printing as things happen; with --json a line each.")
     ] = False,

@@ -15,7 +15,17 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.session import DONE, NOT_FINISHED, ConfigOption, JsonOption, Session, TimeoutOption
+from cli.session import (
+    DONE,
+    NOT_FINISHED,
+    SOME_FAILED,
+    UNREACHABLE,
+    CommandError,
+    ConfigOption,
+    JsonOption,
+    Session,
+    TimeoutOption,
+)
 
 LANES = ("interactive", "bulk")
 # A thread waits for a message's users, who are worked on at once. Messages of the interactive lane have few users, so that
@@ -57,8 +67,6 @@ def worker(lane: LaneOption = "both", config: ConfigOption = None) -> None:
 
     async def body() -> int:
         if lane not in {*LANES, "both"}:
-            from cli.session import CommandError
-
             raise CommandError(f"--lane {lane}: write interactive, bulk or both")
         lanes = LANES if lane == "both" else (lane,)
         return await _run_until_stopped(session, [worker_command(each) for each in lanes])
@@ -106,6 +114,8 @@ def up(
     async def body() -> int:
         if once:
             return await _once(session, timeout)
+        if as_json:
+            raise CommandError("up stays and has no document: --json goes with --once")
         commands = [*map(worker_command, LANES), own_command("scheduler"), own_command("changes")]
         # Not before the config has been read.
         session.output.say(
@@ -160,7 +170,6 @@ async def workers_ready(all_of_it: Any, running: Sequence[subprocess.Popen[bytes
     """Raises CommandError when a worker ends instead of starting, or does not start in time."""
     import asyncio
 
-    from cli.session import UNREACHABLE, CommandError
     from state.processes import Processes
 
     deadline = time.monotonic() + BOOT_SECONDS
@@ -219,7 +228,7 @@ async def _stop(running: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 async def _run_until_stopped(session: Session, commands: Sequence[list[str]]) -> int:
-    """Until a signal comes, or one of the processes ends: then all end, with its code."""
+    """Until a signal comes, or one of the processes ends: then all end, with its code; SOME_FAILED where that was a signal."""
     import asyncio
 
     from producers.opened import compile_all
@@ -237,9 +246,25 @@ async def _run_until_stopped(session: Session, commands: Sequence[list[str]]) ->
     loop.add_signal_handler(signal.SIGCHLD, woken.set)
     async with processes(session.settings.path, commands) as running:
         while not stop.is_set():
-            ended = [process.returncode for process in running if process.poll() is not None]
+            ended = [process for process in running if process.poll() is not None]
             if ended:
-                return max(ended)
+                return max(_told(session, process) for process in ended)
             await woken.wait()
             woken.clear()
     return DONE
+
+
+def _told(session: Session, process: subprocess.Popen[bytes]) -> int:
+    """Says which process has ended; what it says itself, if anything, is above. Gives our exit code."""
+    command: Any = process.args
+    name = (
+        f"the worker of the {command[command.index('--queues') + 1]} lane"
+        if "dramatiq" in command
+        else command[-1]
+    )
+    code = process.returncode
+    how = f"with code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+    session.output.error(
+        f"{name} has ended {how}, so all end; its reason, if it had time to give one, is above"
+    )
+    return code if code >= 0 else SOME_FAILED

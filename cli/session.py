@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DONE, SOME_FAILED, USAGE, UNREACHABLE, NOT_FINISHED = 0, 1, 2, 3, 4
+# After Ctrl-C.
+INTERRUPTED_SECONDS = 0.05
 
 ConfigOption = Annotated[
     Path | None,
@@ -36,7 +39,7 @@ OneTargetOption = Annotated[
 ]
 TargetArgument = Annotated[str | None, typer.Argument(help="A target; all when none is named.")]
 TimeoutOption = Annotated[
-    float, typer.Option("--timeout", help="Seconds to wait for the workers, for each target.")
+    float, typer.Option("--timeout", min=0, help="Seconds to wait for the workers, for each target.")
 ]
 
 
@@ -94,14 +97,15 @@ class Session:
         from config.logging import configure
 
         configure(sys.stderr, quiet=not logs)
-        raise typer.Exit(self._code_of(body))
+        raise typer.Exit(self.code_of(body))
 
-    def _code_of(self, body: Callable[[], Awaitable[int]]) -> int:
+    def code_of(self, body: Callable[[], Awaitable[int]]) -> int:
+        """Says what went wrong."""
         import asyncio
 
         try:
             return asyncio.run(_awaited(body))
-        except (KeyboardInterrupt, typer.Abort):
+        except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
             return 130
         except Exception as error:
             return self._told(error)
@@ -119,6 +123,14 @@ class Session:
 
 
 async def _awaited(body: Callable[[], Awaitable[int]]) -> int:
+    import asyncio
+
+    task = asyncio.current_task()
+    assert task is not None, "asyncio.run makes one"
+    loop = asyncio.get_running_loop()
+    # Not at once, which may be in the middle of an import: whatever waits for something that is done already, as redis-py's next call
+    # does, loses it (asyncio.wait_for of Python 3.11), and the command would go on.
+    loop.add_signal_handler(signal.SIGINT, lambda: loop.call_later(INTERRUPTED_SECONDS, task.cancel))
     return await body()
 
 

@@ -160,7 +160,9 @@ def _gate(session: Session, target: str, action: str) -> None:
             health = await gate.health()
         session.output.document({"target": name, "health": health.state, "changed": changed})
         already = "" if changed else " already"
-        session.output.say(f"{name} is {health.state}{already}")
+        # Whether it is well is not known before it has been asked.
+        tried = ", and is tried from now on" if changed and health.open else ""
+        session.output.say(f"{name} is {health.state}{already}{tried}")
         return DONE
 
     session.run(body)

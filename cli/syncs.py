@@ -175,12 +175,12 @@ async def _wait(session: Session, sync_of_target: Any, run_id: str, timeout: flo
             health = await state.gate.health()
             if not health.open:
                 session.output.note(
-                    f"{state.target} is {health.state}: {health.reason}; the sync goes on afterwards"
+                    f"{state.target} is {health.state}: {health.reason}; the sync goes on afterwards, where workers run"
                 )
                 return (UNREACHABLE if health.state == "quarantined" else NOT_FINISHED), run_id
             if time.monotonic() > deadline:
                 session.output.note(
-                    f"not finished in the time given; it goes on by itself: `scimpipe status {state.target}`"
+                    f"not finished in the time given; workers that run go on with it: `scimpipe status {state.target}`"
                 )
                 return NOT_FINISHED, run_id
             if not run.scanned_all:

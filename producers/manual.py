@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from redis import RedisError
 
 from config.loading import ConfigError, load
 from config.logging import configure, get_logger
@@ -50,7 +53,13 @@ async def _main(target: str, users: Sequence[str], config: Path | None) -> int:
     async with opened(settings, get_logger()) as all_of_it:
         state = all_of_it.state(target)
         submitted = await submit(state, [await _spelled(all_of_it.reader, state, user) for user in users])
-    sys.stdout.write("".join(f"{user}\n" for user in submitted))
+    try:
+        sys.stdout.write("".join(f"{user}\n" for user in submitted))
+        sys.stdout.flush()
+    except OSError as error:
+        sys.stderr.write(f"all are enqueued, but stdout takes no more: {error.strerror}\n")
+        # Python flushes once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -79,6 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except (RedisUnavailable, SourceUnreadable) as error:
         sys.stderr.write(f"{error}\n")
+        return 3
+    except RedisError as error:
+        sys.stderr.write(f"Redis failed in the middle ({type(error).__name__}); is it up? Try again\n")
         return 3
 
 

@@ -81,11 +81,13 @@ def rfc_schemas() -> UserSchemas:
 
 
 def check_mapping(
-    target: str, compiled: CompiledTarget, fields: Sequence[FieldInfo], schemas: UserSchemas
+    target: str, compiled: CompiledTarget, fields: Sequence[FieldInfo] | None, schemas: UserSchemas
 ) -> tuple[MappingProblem, ...]:
-    """Every problem of a compiled mapping against the fields of the site and the attributes of the target."""
-    known = {field.name: field for field in fields}
-    problems = [*_unknown_fields(target, compiled, known)]
+    """Every problem of a compiled mapping against the fields of the site, None where they are not known, and the attributes of
+    the target.
+    """
+    known = {field.name: field for field in fields or ()}
+    problems = [] if fields is None else [*_unknown_fields(target, compiled, known)]
     for entry in compiled.entries:
         problems += _entry_problems(f"targets.{target}.mapping.{entry.text}", entry, known, schemas)
     return tuple(problems) + _required(target, compiled, schemas)

@@ -79,12 +79,13 @@ def child(process: subprocess.Popen[bytes]) -> int:
     return family(process.pid)[1]
 
 
-def test_it_ends_with_the_code_of_a_process_that_ends(tmp_path, redis_url):
+def test_it_ends_with_a_process_that_ends_and_says_which(tmp_path, redis_url):
     with command(tmp_path, redis_url) as process:
         master = child(process)
         everybody = family(process.pid)
         os.kill(master, signal.SIGKILL)
-        assert process.wait(30) != 0
+        assert process.wait(30) == 1
+        assert "the worker of the bulk lane has ended by SIGKILL" in said(tmp_path).read_text()
         # The worker has nobody above it any more.
         gone(everybody)
 

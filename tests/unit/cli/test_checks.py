@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cli.checks import credentials, still_active
+from cli.checks import check_of_mapping, credentials, still_active
 from config.settings import (
     LeaverSettings,
     MappedValue,
@@ -15,6 +15,9 @@ from config.settings import (
     TargetSettings,
     TriggerSettings,
 )
+from provisioning.mapping import compile_target
+from provisioning.model import FieldInfo
+from provisioning.schema import rfc_schemas
 from scim.target import open_target
 from tests.support.raw_server import raw_server
 
@@ -110,3 +113,38 @@ def test_a_target_that_does_not_let_us_in_is_told_with_what_to_do(tmp_path, stat
         detail = asyncio.run(told())
     assert what in detail
     assert next_step in detail
+
+
+@pytest.mark.parametrize(
+    ("fields", "schemas", "words"),
+    [
+        (
+            (FieldInfo("name"),),
+            rfc_schemas(),
+            "fit Drupal's fields and RFC 7643 (the target shows no schemas)",
+        ),
+        (None, rfc_schemas(), "RFC 7643 (the target shows no schemas); Drupal's fields could not be read"),
+        (
+            (FieldInfo("name"),),
+            None,
+            "fit Drupal's fields and RFC 7643; the target's schemas could not be read",
+        ),
+        (None, None, "fit RFC 7643; Drupal's fields and the target's schemas could not be read"),
+    ],
+)
+def test_what_a_mapping_was_compared_with_is_said(fields, schemas, words):
+    compiled = compile_target(target("keep", set(), None))
+    (check,) = check_of_mapping("acme", compiled, fields, schemas)
+    assert check.ok
+    assert check.detail.endswith(words)
+
+
+def test_a_mistyped_attribute_is_found_where_drupal_cannot_be_read():
+    compiled = compile_target(
+        target("keep", set(), None).model_copy(
+            update={"mapping": {path: MappedValue(value="name") for path in ("userName", "dispalyName")}}
+        )
+    )
+    (check,) = check_of_mapping("acme", compiled, None, None)
+    assert not check.ok
+    assert "did you mean displayName?" in check.detail
