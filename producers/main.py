@@ -20,6 +20,8 @@ from state.connection import log_warnings
 from state.polls import Polls
 from state.processes import BEAT_SECONDS, Leadership, Processes, abandoned
 
+CANCELLED_AGAIN_SECONDS = 2.0
+
 _Body = Callable[[Opened], Awaitable[None]]
 
 
@@ -46,9 +48,16 @@ async def _until_stopped(settings: Settings, log: Any, body: _Body) -> None:
         watch.cancel()
         if work.done():
             work.result()
+        await cancelled(work)
+
+
+async def cancelled(work: asyncio.Future[None]) -> None:
+    """Ends it. A cancellation can be lost in redis-py, by asyncio.wait_for of Python 3.11: work that begins to wait just then
+    goes on, and this process would never end.
+    """
+    while not work.done():
         work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
+        await asyncio.wait({work}, timeout=CANCELLED_AGAIN_SECONDS)
 
 
 async def _watch_parent(stop: asyncio.Event, log: Any) -> None:

@@ -46,11 +46,8 @@ class Scheduler:
         self._cron.start()
         self._log.info("scheduler_started", owner=self._opened.owner)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._lead())
-                # Each by itself: a target that does not answer must not keep the others waiting.
-                for sweep in self._sweeps():
-                    tasks.create_task(self._regularly(sweep))
+            # Each by itself: a target that does not answer must not keep the others waiting. Not in a TaskGroup, which cancels once.
+            await asyncio.gather(self._lead(), *map(self._regularly, self._sweeps()))
         finally:
             self._cron.shutdown(wait=False)
             with contextlib.suppress(Exception):

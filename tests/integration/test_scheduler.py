@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from config.settings import MappedValue, ScheduledSettings, TargetSettings
 from producers.full_sync import FullSync
+from producers.main import cancelled
 from producers.schedule import Scheduler
 from provisioning.errors import SourceUnreadable
 from state.gate import Gate
@@ -193,5 +194,22 @@ def test_nothing_is_made_up_for_that_was_not_missed(world, minutes):
         with capture_logs() as logged:
             assert not await leads(Opened(world, client, cron_at(at)), another, 2)
         assert ("sync_missed" in [line["event"] for line in logged]) == (minutes > 5)
+
+    world(body)
+
+
+def test_a_scheduler_that_is_told_to_end_just_as_it_asks_redis_ends(world):
+    """The first time is lost there: it went on for good, and kept the embedded server up."""
+
+    async def body(world, client):
+        class Log:
+            def info(self, event: str, **_: Any) -> None:
+                if event == "scheduler_leading":
+                    running.cancel()
+
+        running = asyncio.create_task(Scheduler(Opened(world, client, cron_at(in_half_a_day())), Log()).run())
+        await asyncio.sleep(0.5)
+        await asyncio.wait({asyncio.create_task(cancelled(running))}, timeout=5)
+        assert running.done()
 
     world(body)
