@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -19,19 +18,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from cli.demo.folder import claimed, written
 from cli.demo.site import DrupalSite
 from cli.output import Output
 from cli.running import LANES, own_command, processes, worker_command, workers_ready
-from cli.session import Session, opened
+from cli.session import UNREACHABLE, CommandError, Session, opened
 from cli.syncs import show_sync, sync_one
 
 FOLDER = Path("scimpipe-demo")
+LOG = "processes.log"
 USERS = 50
 ARRIVE_SECONDS = 30
 CONFIG = """\
 # The demo's configuration: change it and look what happens. `scimpipe check --config {folder}/scimpipe.toml`
+[service]
+data_dir = "{state}"  # each demo has one of its own: what a killed one left behind ends in the old one
+
 [drupal]
 kind = "database"
 url = "sqlite:///site.sqlite"
@@ -78,40 +80,44 @@ class Step:
 
 def show(*, once: bool, as_json: bool) -> None:
     """The demo command's body."""
-    Output(as_json=as_json).say(f"Making a Drupal-shaped site with {USERS} users in {FOLDER}/ ...")
-    port = _make(FOLDER)
     session = Session(FOLDER / "scimpipe.toml", as_json=as_json)
 
     async def body() -> int:
-        log_path = FOLDER / "processes.log"
-        target = [str(Path(sys.executable).with_name("scim2-server")), "--port", str(port)]
-        target += ["--bearer-token", (FOLDER / "token").read_text(encoding="utf-8")]
-        commands = [*map(worker_command, LANES), own_command("scheduler"), own_command("changes")]
-        with log_path.open("wb") as log:
-            async with (
-                processes(session.settings.path, [target], log) as server,
-                opened(session) as all_of_it,
-                processes(session.settings.path, commands, log) as running,
-            ):
-                await _listening(port)
-                await workers_ready(all_of_it, [*server, *running])
-                return await _show(session, all_of_it, port, once=once)
+        with claimed(FOLDER):
+            session.output.say(f"Making a Drupal-shaped site with {USERS} users in {FOLDER}/ ...")
+            with written(FOLDER):
+                port = _make(FOLDER)
+            return await _run(session, port, once=once)
 
     session.run(body)
 
 
 def _make(folder: Path) -> int:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     (folder / "token").write_text(secrets.token_urlsafe(24), encoding="utf-8")
-    (folder / "scimpipe.toml").write_text(CONFIG.format(port=port, folder=folder), encoding="utf-8")
+    config = CONFIG.format(port=port, folder=folder, state=f".scimpipe-{secrets.token_hex(4)}")
+    (folder / "scimpipe.toml").write_text(config, encoding="utf-8")
     site = DrupalSite.create(_site_url(folder))
     site.populate(USERS)
     site.close()
     return port
+
+
+async def _run(session: Session, port: int, *, once: bool) -> int:
+    target = [str(Path(sys.executable).with_name("scim2-server")), "--port", str(port)]
+    target += ["--bearer-token", (FOLDER / "token").read_text(encoding="utf-8")]
+    commands = [*map(worker_command, LANES), own_command("scheduler"), own_command("changes")]
+    with (FOLDER / LOG).open("wb") as log:
+        async with (
+            processes(session.settings.path, [target], log) as server,
+            opened(session) as all_of_it,
+            processes(session.settings.path, commands, log) as running,
+        ):
+            await _listening(port)
+            await workers_ready(all_of_it, [*server, *running])
+            return await _show(session, all_of_it, port, once=once)
 
 
 def _site_url(folder: Path) -> str:
@@ -125,7 +131,10 @@ async def _listening(port: int) -> None:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
             if time.monotonic() > deadline:
-                raise typer.Exit(3) from None
+                raise CommandError(
+                    f"the target did not answer within {ARRIVE_SECONDS} s; its messages are in {FOLDER / LOG}",
+                    UNREACHABLE,
+                ) from None
             await asyncio.sleep(0.1)
         else:
             writer.close()
@@ -134,7 +143,10 @@ async def _listening(port: int) -> None:
 
 async def _show(session: Session, all_of_it: Any, port: int, *, once: bool) -> int:
     output = session.output
-    output.block("\nScheduled: a full sync brings everybody to the target.", "bold")
+    output.block(
+        "\nScheduled: a full sync brings everybody to the target; who is blocked gets no account, and is unchanged.",
+        "bold",
+    )
     document, code = await sync_one(session, all_of_it, "demo", 120, verify=False, wait=True)
     show_sync(session, document)
     output.block("\nAutomatic: what happens in Drupal arrives by itself.", "bold")
@@ -154,6 +166,11 @@ async def _show(session: Session, all_of_it: Any, port: int, *, once: bool) -> i
 
 
 def _steps(site: DrupalSite) -> Any:
+    with written(FOLDER):
+        yield from _acts(site)
+
+
+def _acts(site: DrupalSite) -> Any:
     """Done one after the other, each when the one before has arrived."""
     people = [user for user in site.users() if user.uid > 1 and user.status]
     edited, blocked, deleted = people[0], people[1], people[2]
@@ -208,6 +225,7 @@ async def _arrives(all_of_it: Any, output: Output, step: Step) -> dict[str, Any]
 async def _manual(all_of_it: Any, output: Output, site: DrupalSite) -> dict[str, Any]:
     from producers.manual import submit
     from producers.submission import wait_for
+    from provisioning.model import OutcomeName
 
     user = next(user for user in site.users() if user.name == "ada.lovelace")
     state = all_of_it.state("demo")
@@ -216,6 +234,8 @@ async def _manual(all_of_it: Any, output: Output, site: DrupalSite) -> dict[str,
     seconds = round(time.monotonic() - started, 2)
     result = results[user.uuid]
     output.say(f"  scimpipe provision {user.name}: {result.outcome.value} after {seconds} s", "green")
+    if result.outcome is OutcomeName.UNCHANGED:
+        output.say("  as the change above had arrived by itself; whatever still differs is put right")
     return {"step": f"{user.name} was submitted by hand", "arrived": True, "seconds": seconds}
 
 
@@ -235,7 +255,7 @@ def _where(output: Output, port: int) -> None:
     output.say(f"  config          {config}")
     output.say(f"  Drupal's tables {FOLDER / 'site.sqlite'}")
     output.say(f"  target          http://127.0.0.1:{port}/v2 (token in {FOLDER / 'token'})")
-    output.say(f"  logs            {FOLDER / 'processes.log'}")
+    output.say(f"  logs            {FOLDER / LOG}")
     output.say("Try, in another terminal:")
     output.say(f"  export SCIMPIPE_CONFIG={config}")
     for words in ("check", "status", "users ada", "preview ada.lovelace", "history", "remote ada"):
