@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from config.problems import Problem
@@ -16,18 +17,41 @@ PREFIX = "SCIMPIPE__"
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """variables: dotted key -> the variable that set it. problems: variables that could not be used."""
+    """variables: dotted key -> the variable that set it. begun: section that the file does not have -> the first variable
+    in it. problems: variables that could not be used.
+    """
 
     variables: dict[str, str] = field(default_factory=dict)
+    begun: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def place(self, problem: Problem) -> Problem:
-        """A mistake in a variable is told with the variable's name, not with the file's."""
-        keys = [key for key in self.variables if f"{problem.key}.".startswith(f"{key}.")]
-        if not keys:
-            return problem
-        variable = self.variables[max(keys, key=len)]
-        return Problem(f"environment variable {variable}", problem.key, problem.what, problem.write)
+        """A mistake in a variable is told with the variable's name, not with the file's alone."""
+        return replace(problem, file=self._place(problem))
+
+    def _place(self, problem: Problem) -> str:
+        if key := _innermost_around(problem.key, self.variables):
+            return f"environment variable {self.variables[key]}"
+        if within := self._within(problem):
+            return f"{problem.file} with environment variable {' and '.join(within)}"
+        if section := _innermost_around(problem.key, self.begun):
+            return f"environment variable {self.begun[section]} ({problem.file} has no {section})"
+        return problem.file
+
+    def _within(self, problem: Problem) -> list[str]:
+        """Of a whole section's problem, the variables in it: those that set what it speaks of, such as env and file."""
+        above = f"{problem.key}."
+        spoken_of = re.findall(r"\w+", f"{problem.what} {problem.write}")
+        return [
+            variable
+            for key, variable in self.variables.items()
+            if key.startswith(above) and key.removeprefix(above).partition(".")[0] in spoken_of
+        ]
+
+
+def _innermost_around(key: str, known: Iterable[str]) -> str:
+    """Itself, or the longest that it is below; empty where there is none."""
+    return max((each for each in known if f"{key}.".startswith(f"{each}.")), key=len, default="")
 
 
 def override(document: dict[str, Any], environ: Mapping[str, str]) -> Overrides:
@@ -46,6 +70,8 @@ def _set(document: dict[str, Any], variable: str, text: str, overrides: Override
     keys: list[str] = []
     for section in sections:
         keys.append(_spelled(section, holder, keys))
+        if keys[-1] not in holder:
+            overrides.begun[".".join(keys)] = variable
         holder = holder.setdefault(keys[-1], {})
         if not isinstance(holder, dict):
             # Replacing it would hide what the file says there, a secret perhaps.

@@ -79,6 +79,30 @@ def test_the_environment_overrides_any_value(tmp_path):
     assert settings.targets["acme"].scope == "mail"
 
 
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"SCIMPIPE__TARGETS__OKTA__SCOPE": "mail"}, ["has no targets.okta): targets.okta: one way", "has no targets.okta): targets.okta.mapping: is missing"]),
+        ({"SCIMPIPE__TARGETS__ACME__TOKEN__FILE": "/x"}, ["scimpipe.toml with environment variable", ": targets.acme.token: exactly one of env and file"]),
+        ({"SCIMPIPE__TARGETS__ACME__OAUTH2__CLIENT_ID": "x"}, ["scimpipe.toml with environment variable", ": targets.acme: two ways", "has no targets.acme.oauth2): targets.acme.oauth2.token_url: is missing"]),
+        ({"SCIMPIPE__TARGETS__ACME__MAPPING": "{}"}, [": targets.acme.mapping: userName is not mapped"]),
+    ],
+    ids=lambda value: next(iter(value)),
+)  # fmt: skip
+def test_a_mistake_that_a_variable_makes_is_told_with_the_variable(problems, environ, words):
+    told = problems(GOOD, environ)
+    for line in told.splitlines():
+        assert f"environment variable {next(iter(environ))}" in line
+    for word in words:
+        assert word in told
+
+
+def test_a_variable_elsewhere_in_the_section_is_not_what_is_wrong(problems):
+    text = GOOD.replace('token = { env = "ACME_TOKEN" }', "")
+    told = problems(text, {"SCIMPIPE__TARGETS__ACME__SCOPE": "mail"})
+    assert "SCIMPIPE__" not in told
+
+
 def test_the_file_is_found_through_the_environment(tmp_path):
     good(tmp_path)
     assert load(None, {"SCIMPIPE_CONFIG": str(tmp_path / "scimpipe.toml")}).targets
