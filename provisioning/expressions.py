@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Template, TemplateSyntaxError, Undefined, nodes
+from jinja2 import Template, TemplateAssertionError, TemplateSyntaxError, Undefined, nodes
+from jinja2.parser import Parser
 
 from provisioning.sandbox import (
     FILTERS,
@@ -128,8 +129,10 @@ def _parse(text: str) -> tuple[nodes.Template, Template]:
         _refuse_forbidden(tree)
         # For what it refuses: several with a comma between.
         _ENVIRONMENT.compile_expression(text)
-    except TemplateSyntaxError as error:
+    except TemplateAssertionError as error:
         raise ExpressionError(_plain(str(error.message))) from None
+    except TemplateSyntaxError as error:
+        raise ExpressionError(_not_understood(text) or _plain(str(error.message))) from None
     except ExpressionError:
         raise
     except Exception as error:  # the compiler raises its own kinds for deep or odd input
@@ -146,12 +149,32 @@ def _template(expression: nodes.Expr) -> Template:
     return template
 
 
+def _not_understood(text: str) -> str:
+    """What is wrong with its grammar. The text alone is read once more: of our brackets around it nobody knows."""
+    if "{{" in text or "{%" in text:
+        return "an expression is written without {{ }} and {% %}; text stands in quotes, ~ joins, as in 'x-' ~ name"
+    try:
+        parser = Parser(_ENVIRONMENT, text, state="variable")
+        parser.parse_expression()
+    except TemplateSyntaxError as error:
+        return _plain(str(error.message))
+    rest = parser.stream.current
+    if rest.type == "eof":
+        return ""
+    hint = "; == compares" if rest.type == "assign" else ""
+    return f"{str(rest.value)[:40]!r} is not expected after what stands before it{hint}"
+
+
 def _plain(message: str) -> str:
     if message.startswith("No filter named"):
         name = message.split("'")[1]
         near = difflib.get_close_matches(name, FILTERS, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(FILTERS)}"
         return f"there is no filter {name!r}{hint}"
+    if "end of template" in message:
+        return "the expression ends too early: something is missing at its end"
+    if message.startswith(("unexpected char '\"'", 'unexpected char "\'"')):
+        return "a quotation mark is not closed"
     return message.removesuffix(".")
 
 
