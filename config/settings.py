@@ -14,10 +14,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
+from config.text import is_usual_name
+
 # "8" is no number and 1 is not true: a value of the wrong type is told, not guessed at.
 WholeNumber = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
 Switch = Annotated[bool, Strict()]
+
+_NOT_SHOWN = (
+    "the variable that env names is not set or empty (its name is not shown: it could be the secret itself); env takes "
+    "the name of a variable, such as SCIM_TOKEN, and not the secret"
+)
 
 
 class SecretUnavailableError(Exception):
@@ -47,7 +54,8 @@ class Secret(Frozen):
         if self.env is not None:
             value = os.environ.get(self.env, "").strip()
             if not value:
-                raise SecretUnavailableError(f"environment variable {self.env} is not set or empty")
+                what = f"environment variable {self.env} is not set or empty"
+                raise SecretUnavailableError(what if is_usual_name(self.env) else _NOT_SHOWN)
             return value
         assert self.file is not None, "validated by config.loading"
         try:

@@ -9,6 +9,13 @@ import re
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb\ud800-\udfff]"
 )
+# Words in capitals, perhaps numbered, as environment variables are called.
+_USUAL_NAME = re.compile(r"[A-Z]{0,20}[0-9]{0,4}(_[A-Z]{0,20}[0-9]{0,4})*")
+
+
+def is_usual_name(name: str) -> bool:
+    """Of an environment variable. A token that was put in the place of a name hardly ever looks like one."""
+    return _USUAL_NAME.fullmatch(name) is not None
 
 
 def printable(text: str) -> str:
