@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import ssl
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,10 +43,25 @@ def redis_url(settings: Settings) -> str:
     try:
         return EmbeddedServer.join(settings.service.data_dir).url
     except OSError as error:
-        raise RedisUnavailable(
-            f"the embedded server in {settings.service.data_dir} could not be started: {error}; "
-            "look at valkey.log there, or set redis.url to a server of yours"
-        ) from None
+        raise RedisUnavailable(_not_started(error, settings.service.data_dir)) from None
+
+
+def _not_started(error: OSError, folder: Path) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"service.data_dir, {folder}, is a file or below one; name a folder, which is made if there is none"
+    if error.errno == errno.ENOSPC:
+        return (
+            f"service.data_dir, {folder}, is on a disk that is full; make room there, or name another folder"
+        )
+    if error.errno is not None:
+        return (
+            f"service.data_dir, {folder}, cannot be used: {os.strerror(error.errno)}; name a folder that this account may "
+            "make and write in"
+        )
+    return (
+        f"the embedded server in {folder} could not be started: {error}; look at valkey.log there, or set redis.url to a "
+        "server of yours"
+    )
 
 
 def _refuse_unusable(url: str) -> None:

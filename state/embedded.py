@@ -9,9 +9,11 @@ for its shared lock until that is over, and starts anew. The append-only file ke
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +29,7 @@ STOP_SECONDS = 30
 AGAIN_SECONDS = 1.0
 # A unix socket's path has room for 107 bytes; 103 on macOS.
 LONGEST_SOCKET_PATH = 100
+LEAST_ROOM_BYTES = 65_536
 NOTED_PATH = "valkey.path"
 # What it answers to PING; the latter while it reads its file.
 _READY, _LOADING = b"+PONG", b"-LOADING"
@@ -91,8 +94,15 @@ class EmbeddedServer:
                     # However long its file is: whoever left now would end it, and the next one begin anew.
                     deadline = time.monotonic() + patience_seconds
                 if time.monotonic() > deadline:
-                    raise OSError(f"it did not answer within {patience_seconds:g} s")
+                    raise _silence(self._data_dir, patience_seconds)
                 time.sleep(0.02)
+
+
+def _silence(data_dir: Path, seconds: float) -> OSError:
+    """A server without room for its files ends, and its log has no room to say so."""
+    if shutil.disk_usage(data_dir).free < LEAST_ROOM_BYTES:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return OSError(f"it did not answer within {seconds:g} s")
 
 
 def socket_path(data_dir: Path) -> Path:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from config.settings import DrupalDatabaseSettings, RedisSettings, Secret, Settings, Trigger
+from config.settings import DrupalDatabaseSettings, RedisSettings, Secret, ServiceSettings, Settings, Trigger
 from state.connection import RedisUnavailable, open_redis, sync_client, warnings
 from state.ledger import Ledger
 from tests.support.raw_server import raw_server
@@ -63,6 +63,23 @@ def test_an_account_without_the_rights_is_told(tmp_path):
         told = refused(settings(url, username="weak", password=Secret(file=tmp_path / "password")))
         assert "does not allow" in told
         assert "docs/security.md" in told
+
+
+def embedded(folder: Path) -> Settings:
+    drupal = DrupalDatabaseSettings(url="sqlite:///x")
+    service = ServiceSettings(data_dir=folder)
+    return Settings(path=Path("scimpipe.toml"), service=service, drupal=drupal, targets={})
+
+
+def test_a_folder_that_cannot_hold_the_embedded_server_is_told_with_its_key(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file/below"):
+        told = refused(embedded(folder))
+        assert told.startswith(f"service.data_dir, {folder}, is a file or below one; name a folder")
+    told = refused(embedded(Path("/proc/scimpipe")))
+    assert told.startswith("service.data_dir, /proc/scimpipe, cannot be used: ")
+    assert "Errno" not in told
+    assert "valkey.log" not in told
 
 
 def test_nobody_there_and_something_else_there_are_told():
