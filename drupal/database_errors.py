@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL
@@ -26,6 +27,8 @@ class Reason(Enum):
     NO_RIGHT = "no right"
     NOT_DRUPAL = "not drupal"
     NO_FILE = "no file"
+    NO_SQLITE = "no sqlite"
+    NOT_OPENED = "not opened"
     BUSY = "busy"
     NO_CRYPTOGRAPHY = "no cryptography"
     OTHER = "other"
@@ -65,6 +68,11 @@ SENTENCES: Mapping[Reason, tuple[type[DrupalError], str]] = {
         "the tables in {database} are not those of a Drupal site (8 or later); check drupal.url and drupal.table_prefix",
     ),
     Reason.NO_FILE: (
+        Unreachable,
+        "{database}: there is no such file; check the path in drupal.url and drupal.table_prefix (on SQLite a part of the file's name)",
+    ),
+    Reason.NO_SQLITE: (NotDrupal, "{database} is not an SQLite database; check the path in drupal.url"),
+    Reason.NOT_OPENED: (
         Unreachable,
         (
             "{database} cannot be opened as an SQLite database; check the path in drupal.url, that this account may read the file "
@@ -143,12 +151,12 @@ POSTGRESQL_TEXTS: tuple[tuple[str, Reason], ...] = (
 SQLITE: Mapping[str, Reason] = {
     "SQLITE_AUTH": Reason.NO_RIGHT,
     "SQLITE_BUSY": Reason.BUSY,
-    "SQLITE_CANTOPEN": Reason.NO_FILE,
-    "SQLITE_IOERR": Reason.UNREACHABLE,
+    "SQLITE_CANTOPEN": Reason.NOT_OPENED,
+    "SQLITE_IOERR": Reason.NOT_OPENED,
     "SQLITE_LOCKED": Reason.BUSY,
-    "SQLITE_NOTADB": Reason.NO_FILE,
-    "SQLITE_PERM": Reason.NO_FILE,
-    "SQLITE_READONLY": Reason.NO_FILE,
+    "SQLITE_NOTADB": Reason.NO_SQLITE,
+    "SQLITE_PERM": Reason.NOT_OPENED,
+    "SQLITE_READONLY": Reason.NOT_OPENED,
 }
 
 
@@ -156,9 +164,26 @@ def database_error(error: Exception, url: URL) -> DrupalError:
     """What an error of SQLAlchemy's, a driver's or a secret's means, in a sentence without values."""
     if isinstance(error, SecretUnavailableError):
         return SignInRefused(f"drupal.password: {error}")
-    kind, sentence = SENTENCES[reason_of(error)]
+    reason = reason_of(error)
+    if reason is Reason.NOT_OPENED and _is_missing(Path(str(url.database))):
+        reason = Reason.NO_FILE
+    kind, sentence = SENTENCES[reason]
     names = {"host": _host(url), "account": url.username or "(none)", "database": url.database}
     return kind(sentence.format(**names, code=_code(error)))
+
+
+def _is_missing(file: Path) -> bool:
+    try:
+        file.expanduser().stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ):  # in a folder that we may not look into; ~somebody without a home; a NUL
+        return False
+    return False
 
 
 def reason_of(error: Exception) -> Reason:

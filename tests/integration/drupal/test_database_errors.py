@@ -271,7 +271,8 @@ def test_the_right_prefix_is_found_for_whoever_has_the_wrong_one(kind: str, tmp_
 def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     file = tmp_path / "site.sqlite"
 
-    assert f"{file} cannot be opened" in told(f"sqlite:///{file}")
+    assert f"{file}: there is no such file; check the path in drupal.url" in told(f"sqlite:///{file}")
+    assert f"{file}-drp_: there is no such file" in told(f"sqlite:///{file}", prefix="drp_")
     assert not file.exists()
 
 
@@ -279,7 +280,8 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     file = tmp_path / "site.sqlite"
     file.write_text("not a database at all, but long enough to be looked at " * 20)
 
-    assert "cannot be opened as an SQLite database" in told(f"sqlite:///{file}")
+    assert f"{file} is not an SQLite database" in told(f"sqlite:///{file}")
+    assert f"{tmp_path} cannot be opened as an SQLite database" in told(f"sqlite:///{tmp_path}")
 
 
 def test_a_path_with_marks_of_a_uri_in_it_is_a_path(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_table_prefix_is_the_sites_own(kind: str, tmp_path: Path) -> None:
         with pytest.raises(SourceUnreadable) as raised:
             ask(url, scanned)
 
-    assert ('table_prefix = "drp_"' if kind != "sqlite" else "cannot be opened") in raised.value.detail
+    assert ('table_prefix = "drp_"' if kind != "sqlite" else "there is no such file") in raised.value.detail
 
 
 def test_a_site_emptied_of_its_users_is_unreadable_by_every_way(kind: str, tmp_path: Path) -> None:
