@@ -154,18 +154,35 @@ def explain(error: Exception, url: str) -> str:
         return f"{where} refuses the password; look at redis.username and redis.password"
     if isinstance(error, redis.exceptions.NoPermissionError):
         return f"{where} does not allow this user what scimpipe needs; docs/security.md lists the rights"
-    if isinstance(error, redis.TimeoutError | TimeoutError):
-        return f"{where} does not answer; is it reachable from here?"
-    if any(
-        isinstance(each, ssl.SSLCertVerificationError) for each in (error, error.__cause__, error.__context__)
-    ):
-        return f"{where} shows a certificate that is not trusted; look at redis.url and redis.ca_file"
-    if isinstance(error, redis.ConnectionError | OSError):
-        return f"{where} cannot be reached; is it running, and is redis.url right?"
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError | OSError):
+        return f"{where} {_no_connection(error, tls=url.startswith('rediss://'))}"
     if isinstance(error, redis.ResponseError) and "DB index" in str(error):
         number = redis.ConnectionPool.from_url(url).connection_kwargs["db"]
         return f"{where} has no database {number}; they are counted from 0, and there are 16 unless its configuration says otherwise"
-    return f"{where} answers, but not as Redis does ({type(error).__name__})"
+    return (
+        f"{where} answers, but not as Redis does ({type(error).__name__}); check host and port of redis.url"
+    )
+
+
+def _no_connection(error: Exception, *, tls: bool) -> str:
+    behind = (error, error.__cause__, error.__context__)
+    if any(isinstance(each, ssl.SSLCertVerificationError) for each in behind):
+        return "shows a certificate that is not trusted; look at redis.url and redis.ca_file"
+    silent = isinstance(error, redis.TimeoutError | TimeoutError)
+    ended = any(isinstance(each, ConnectionResetError) for each in behind) or (
+        # redis-py's own words for it; where there is none to end, the system's error is behind it.
+        type(error) is redis.ConnectionError and not any(isinstance(each, OSError) for each in behind)
+    )
+    if tls and (silent or ended or any(isinstance(each, ssl.SSLError) for each in behind)):
+        return (
+            "does not answer with TLS; check host and port of redis.url, that it is reachable from here, and that it speaks TLS "
+            "there (a redis:// address is without)"
+        )
+    if silent:
+        return "does not answer; is it reachable from here?"
+    if ended:
+        return "takes the connection and ends it; check host and port of redis.url, and write rediss:// if it wants TLS"
+    return "cannot be reached; is it running, and is redis.url right?"
 
 
 async def warnings(client: Redis, settings: Settings) -> tuple[str, ...]:

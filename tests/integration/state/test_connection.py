@@ -88,7 +88,18 @@ def test_nobody_there_and_something_else_there_are_told():
         threading.Thread(target=web.serve_forever, daemon=True).start()
         told = refused(settings(f"redis://127.0.0.1:{web.server_port}/0"))
         web.shutdown()
-    assert "127.0.0.1" in told
+    assert "answers, but not as Redis does (InvalidResponse); check host and port of redis.url" in told
+
+
+def test_tls_to_a_port_without_it_and_a_port_of_something_else_are_told(tmp_path):
+    with valkey(tmp_path) as url:
+        assert "does not answer with TLS" in refused(settings(url.replace("redis:", "rediss:")))
+    for ended in ((), (b"HTTP/1.1 400 Bad Request\r\n\r\n",)):
+        with raw_server(*ended) as other:
+            assert "does not answer with TLS" in refused(settings(f"rediss://{urlsplit(other).netloc}/0"))
+    with raw_server() as ending:
+        assert "takes the connection and ends it" in refused(settings(f"redis://{urlsplit(ending).netloc}/0"))
+    assert "cannot be reached" in refused(settings("rediss://127.0.0.1:9/0"))
 
 
 def test_whoever_takes_the_connection_and_says_nothing_is_told_of_soon():
