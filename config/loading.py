@@ -21,6 +21,8 @@ from config.values import value_problem
 
 FILE_NAME = "scimpipe.toml"
 FILE_VARIABLE = "SCIMPIPE_CONFIG"
+# What tomllib says of a key that is there already, in whichever of the ways to write one.
+_TWICE = ("Cannot overwrite", "Cannot declare", "Cannot mutate", "Duplicate inline table key")
 __all__ = ["ConfigError", "find", "load"]
 
 
@@ -78,15 +80,28 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise _unusable(file, "there is no such file", "run `scimpipe init` to write one") from None
+    except IsADirectoryError:
+        raise _unusable(file, "is a folder", f"name the file, such as {file / FILE_NAME}") from None
     except OSError as error:
         raise _unusable(file, f"cannot be read: {error.strerror}", "check its rights") from None
     except UnicodeDecodeError:
         raise _unusable(file, "is not UTF-8 text", "save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        hint = "text values need quotes, keys with dots or brackets need quotes, too"
-        raise _unusable(file, f"is not valid TOML: {error}", hint) from None
+        raise _no_toml(file, str(error)) from None
     except ValueError:  # Python converts no integer of more than 4,300 digits
         raise _unusable(file, "holds a number that is too long", "see scimpipe.example.toml") from None
+
+
+def _no_toml(file: Path, message: str) -> ConfigError:
+    """message: tomllib's own, which ends in the place."""
+    if message.startswith(_TWICE):
+        _, mark, place = message.rpartition(" (at ")
+        where = f" at {place.removesuffix(')')}" if mark else ""
+        return _unusable(
+            file, f"is not valid TOML: a key or section stands there twice{where}", "take one out"
+        )
+    hint = "text values need quotes, keys with dots or brackets need quotes, too"
+    return _unusable(file, f"is not valid TOML: {message}", hint)
 
 
 # -- types and values ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 DATABASES = ("mysql+pymysql", "postgresql+psycopg", "sqlite")
 SECRET_KEYS = ("token", "password", "client_secret")
 REFERENCE_HINT = 'write { env = "NAME" } or { file = "PATH" } and keep the secret there'
+# The attributes of RFC 7643 that tell accounts apart.
+_LOOKED_FOR = frozenset({"displayName", "emails", "externalId", "phoneNumbers", "userName"})
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # As SQLAlchemy reads it, which takes everything up to the last @, slashes too; urlsplit would stop at the first slash.
 _USER_AND_PASSWORD = re.compile(r"[\w+]+://[^:/]*:[^@]+@")
@@ -206,11 +209,10 @@ def _mapping(where: str, target: Mapping[str, Any]) -> _Found:
         )
         # The default order is not the operator's mistake.
         if not mapped and "matching" in target:
-            yield (
-                f"{where}.matching",
-                f"{attribute} is not mapped",
-                f"map {attribute}, or take it out of matching",
-            )
+            near = difflib.get_close_matches(str(attribute), _LOOKED_FOR | mapping.keys(), n=1, cutoff=0.7)
+            unknown = near and near[0] != attribute
+            write = f"did you mean {near[0]}?" if unknown else f"map {attribute}, or take it out of matching"
+            yield f"{where}.matching", f"{attribute} is not mapped", write
 
 
 def _operations(where: str, operations: Any) -> _Found:

@@ -160,12 +160,19 @@ def test_the_file_is_found_through_the_environment(tmp_path):
         (("[drupal]", '[redis]\nurl = "redis://cache..example"\n[drupal]'), ["redis.url", "not an address"]),
         (("[targets.acme]", '[targets.acme]\nadopt = "sometimes"'), ["targets.acme.adopt", "unclaimed"]),
         (("[targets.acme]", '[targets.acme]\nmatching = ["emails.value"]'), ["targets.acme.matching", "not mapped"]),
+        (("[targets.acme]", '[targets.acme]\nmatching = ["email"]'), ["targets.acme.matching: email is not mapped; did you mean emails?"]),
+        (("[targets.acme]", '[targets.acme]\nmatching = ["emails"]'), ["targets.acme.matching: emails is not mapped; map emails, or"]),
+        (("[targets.acme]", '[targets.acme]\nmatching = ["nickname"]'), ["targets.acme.matching: nickname is not mapped; did you mean nickName?"]),
         (("[targets.acme]\n", '[targets."A B"]\n'), ["targets.A B", "no name for a target"]),
         (("[drupal]", "[service]\ndata_dri = 'x'\n[drupal]"), ["service.data_dri", "data_dir"]),
         (("[targets.acme.manual]", '[targets.acme.scheduled]\noperations = []\ncron = "0 0 31 2 *"\n[targets.acme.manual]'), ["scheduled.cron", "never fires"]),
         (("[targets.acme.manual]", '[targets.acme.scheduled]\noperations = []\ncron = "often"\n[targets.acme.manual]'), ["scheduled.cron", "not a cron line"]),
         (("[targets.acme.manual]", '[targets.acme.limits]\nconcurrency = 0\n[targets.acme.manual]'), ["limits.concurrency", "greater"]),
         (("[drupal]", "[drupal"), ["not valid TOML", "line 2"]),
+        (("[drupal]", "[drupal]\nurl = 'x'"), ["is not valid TOML: a key or section stands there twice at line 4, column", "; take one out"]),
+        (("[targets.acme]", "[drupal]\n[targets.acme]"), ["stands there twice at line 4"]),
+        (("{ env =", "{ env = 'A', env ="), ["stands there twice"]),
+        (("[targets.acme.mapping]", "[targets.acme.token]"), ["stands there twice"]),
     ],
     ids=lambda value: None if isinstance(value, list) else value[1][:40],
 )  # fmt: skip
@@ -209,6 +216,12 @@ def test_all_mistakes_are_told_at_once(problems):
 def test_a_file_that_is_not_there_says_how_to_get_one(tmp_path):
     with pytest.raises(ConfigError, match="scimpipe init"):
         load(tmp_path / "none.toml", {})
+
+
+def test_a_folder_is_no_file_and_one_in_it_is_to_be_named(tmp_path):
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, {})
+    assert str(raised.value) == f"{tmp_path}: is a folder; name the file, such as {tmp_path}/scimpipe.toml"
 
 
 @pytest.mark.parametrize(
