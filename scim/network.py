@@ -35,9 +35,13 @@ _FAILURES: tuple[tuple[tuple[type[Exception], ...], type[Failure], str], ...] = 
     (
         (aiohttp.ClientResponseError,),
         UnusableAnswer,
-        "the target's answer is not valid HTTP (perhaps a body after a 204); see docs/targets.md, when the target deviates",
+        "the target's answer is not valid HTTP (perhaps a body after a 204: see docs/targets.md, when the target deviates); is base_url right?",
     ),
-    (RAISED, NoAnswer, "the connection broke before the target had answered"),
+    (
+        RAISED,
+        NoAnswer,
+        "the connection broke before the target had answered; if it always does, is the port in base_url that of a web server?",
+    ),
 )
 
 
