@@ -93,6 +93,9 @@ def open_engine(settings: DrupalDatabaseSettings, connections: int) -> Engine:
         pool_recycle=RECYCLE_SECONDS,
         pool_size=connections,
     )
+    if _is_mysql(url) and "read_timeout" not in url.query:
+        event.listen(engine, "do_connect", _greeted_soon)
+        event.listen(engine, "connect", _queried_longer)
     event.listen(engine, "connect", _only_read_mysql if _is_mysql(url) else _only_read_postgresql)
     secret = settings.password
     if secret is not None:
@@ -124,13 +127,21 @@ def _connect_arguments(url: URL) -> dict[str, Any]:
     if _is_mysql(url):
         arguments |= {
             "charset": "utf8mb4",
-            "read_timeout": QUERY_TIMEOUT_SECONDS,
             "write_timeout": QUERY_TIMEOUT_SECONDS,
         }
     else:
         # No server-side prepared statements: poolers such as PgBouncer lose them between transactions.
         arguments |= {"prepare_threshold": None, "keepalives_idle": QUERY_TIMEOUT_SECONDS}
     return {name: value for name, value in arguments.items() if name not in url.query}
+
+
+def _greeted_soon(_dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
+    """PyMySQL's connect_timeout ends as the port is open, and a server that then says nothing is waited for as for a query."""
+    parameters["read_timeout"] = parameters["connect_timeout"]
+
+
+def _queried_longer(connection: Any, _record: Any) -> None:
+    connection._read_timeout = QUERY_TIMEOUT_SECONDS  # noqa: SLF001  # PyMySQL asks it at each read, and has no other way
 
 
 def _only_read_mysql(connection: Any, _record: Any) -> None:

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 from sqlalchemy import make_url, text
@@ -17,9 +17,11 @@ from sqlalchemy import make_url, text
 from config.settings import DrupalDatabaseSettings, Secret
 from drupal import database, database_engine
 from drupal.database import CONNECTIONS, DatabaseReader
+from drupal.database_engine import open_engine
 from provisioning.errors import SourceUnreadable
 from tests.faults.source_faults import TcpProxy
 from tests.support.databases import KINDS, administrator, fresh_database, require, server_url
+from tests.support.raw_server import raw_server
 from tests.support.site_fixture import TRAP_USERS, trap_site
 
 _PORTS = {"mariadb": 3306, "postgresql": 5432}
@@ -169,6 +171,26 @@ def test_an_unknown_host_and_a_closed_port_are_told_apart(kind: str) -> None:
 
     assert "nobody knows the host database.invalid" in unknown
     assert "no connection to the database at 127.0.0.1:1" in closed
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_port_that_says_nothing_is_waited_for_as_one_that_does_not_open(kind: str) -> None:
+    with raw_server(silent=True) as mute:
+        port, began = urlsplit(mute).port, time.monotonic()
+        url = server_url(kind).set(
+            host="127.0.0.1", port=port, database="site", query={"connect_timeout": "2"}
+        )
+        assert f"no connection to the database at 127.0.0.1:{port}" in told(url.render_as_string())
+    assert time.monotonic() - began < 10
+
+
+def test_a_query_may_take_longer_than_signing_in() -> None:
+    require("mariadb")
+    url = server_url("mariadb").set(query={"connect_timeout": "1"}, database="mysql")
+    engine = open_engine(DrupalDatabaseSettings(url=url.render_as_string(hide_password=False)), 1)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT SLEEP(2)")).scalar() == 0
+    engine.dispose()
 
 
 async def _reads(reader: DatabaseReader) -> bool:
