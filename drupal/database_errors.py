@@ -177,11 +177,8 @@ def _is_missing(file: Path) -> bool:
         file.expanduser().stat()
     except (FileNotFoundError, NotADirectoryError):
         return True
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-    ):  # in a folder that we may not look into; ~somebody without a home; a NUL
+    except (OSError, RuntimeError, ValueError):
+        # In a folder that we may not look into; ~somebody without a home; a NUL.
         return False
     return False
 
