@@ -36,6 +36,7 @@ class Exchange:
     status: int | None = None
     removal: str | None = None
     operation: bool = False
+    found: bool = False
 
     @property
     def search(self) -> bool:
@@ -90,7 +91,7 @@ class Record:
 
     def acted(self, seen: Seen, body: Any, status: int, content: bytes) -> None:
         """What the server really answered."""
-        self.learn(seen.request.method, status, content)
+        seen.request.found = self.learn(seen.request.method, status, content)
         if status < 300 and not seen.operations:
             seen.request.removal = removal_of(seen.request.method, body)
         for exchange, asked, entry in seen.answered(content):
@@ -116,19 +117,20 @@ class Record:
             return str(body["externalId"])
         return self.owners.get(unquote(path.rpartition("/")[2]))
 
-    def learn(self, method: str, status: int, content: bytes) -> None:
-        """Whose account an id is, from what the server really answered."""
+    def learn(self, method: str, status: int, content: bytes) -> bool:
+        """Whose account an id is, from what the server really answered; and whether it shows any."""
         try:
             answer = json.loads(content)
         except ValueError:
-            return
+            return False
         if not isinstance(answer, dict):
-            return
+            return False
         for each in answer.get("Resources") or [answer]:
             if isinstance(each, dict) and each.get("id") and each.get("externalId"):
                 self.owners[str(each["id"])] = str(each["externalId"])
                 if method == "POST" and status == 201:
                     self.created_at[str(each["id"])] = time.time()
+        return bool(answer.get("Resources"))
 
     def faults(self) -> Counter[str]:
         return Counter(each.fault for each in self.exchanges if each.fault and not each.operation)
@@ -148,10 +150,11 @@ class Record:
         return {each.status for each in self.exchanges if each.user == user and each.status}
 
     def overlaps(self) -> list[tuple[Exchange, Exchange]]:
-        """Pairs of requests about one user that were under way at the same moment. Of searches those beside a create only: for
-        somebody who is listed anybody asks, to see whether the search shows who is there (scim.shown).
+        """Pairs of requests about one user that were under way at the same moment. Of searches those beside a create that found
+        nobody: for somebody who is listed anybody asks, to see whether the search shows who is there (scim.shown), and who is made
+        by a Bulk request is listed before that is answered.
         """
-        searches = [each for each in self.exchanges if each.search]
+        searches = [each for each in self.exchanges if each.search and not each.found]
         others = [each for each in self.exchanges if not each.search]
         creates = [each for each in others if each.method == "POST"]
         beside = _overlaps([*searches, *creates])
