@@ -97,7 +97,8 @@ def test_updates_that_are_carried_out_when_they_have_been_given_up(calm):
     """They are older than what is wanted by then. This server has ETags and refuses them; for the sake of those that have none,
     nobody asks for these users before that.
     """
-    users = [uuid for uuid in calm.there() if calm.people[uuid].due][:10]
+    # So few that their failures do not close the target before all are sent.
+    users = [uuid for uuid in calm.there() if calm.people[uuid].due][:3]
     before = len(calm.proxy.record.exchanges)
 
     def move(department: str) -> None:
@@ -115,7 +116,7 @@ def test_updates_that_are_carried_out_when_they_have_been_given_up(calm):
     calm.proxy.weights = {}
     move("moved again")
     # A person does not hurry this either.
-    calm.running.run("provision", *users[:5], "--no-wait")
+    calm.running.run("provision", *users[:2], "--no-wait")
     calm.settle("updates carried out late")
     early = [
         each
