@@ -143,7 +143,7 @@ def explain(error: Exception) -> tuple[str, int]:
     from provisioning.errors import ProvisioningError
     from provisioning.expressions import EvaluationError
     from provisioning.mapping import MappingError
-    from state.connection import RedisUnavailable
+    from state.connection import RedisUnavailable, broken_off
 
     if isinstance(error, CommandError):
         return str(error), error.code
@@ -152,10 +152,7 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, RedisUnavailable):
         return f"Redis: {error}", UNREACHABLE
     if isinstance(error, redis.RedisError):
-        return (
-            f"Redis failed in the middle ({type(error).__name__}); is it up? Nothing is lost: try again",
-            UNREACHABLE,
-        )
+        return broken_off(error), UNREACHABLE
     if isinstance(error, ProvisioningError):
         # Names of tables and fields come from the site.
         return printable(error.detail), UNREACHABLE

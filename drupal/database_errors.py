@@ -175,11 +175,9 @@ def database_error(error: Exception, url: URL) -> DrupalError:
 def _is_missing(file: Path) -> bool:
     try:
         file.expanduser().stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except (OSError, RuntimeError, ValueError):
-        # In a folder that we may not look into; ~somebody without a home; a NUL.
-        return False
+    except (OSError, RuntimeError, ValueError) as error:
+        # The others: in a folder that we may not look into; ~somebody without a home; a NUL.
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
     return False
 
 

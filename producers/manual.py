@@ -25,7 +25,7 @@ from producers.submission import resolve
 from provisioning.errors import SourceUnreadable
 from provisioning.mapping import MappingError
 from provisioning.ports import SourceReader
-from state.connection import RedisUnavailable
+from state.connection import RedisUnavailable, broken_off
 from state.target_state import TargetState
 
 
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 3
     except RedisError as error:
-        sys.stderr.write(f"Redis failed in the middle ({type(error).__name__}); is it up? Try again\n")
+        sys.stderr.write(f"{broken_off(error)}\n")
         return 3
 
 

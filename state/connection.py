@@ -164,6 +164,11 @@ def explain(error: Exception, url: str) -> str:
     )
 
 
+def broken_off(error: redis.RedisError) -> str:
+    """In a sentence, of a Redis that had answered before."""
+    return f"Redis failed in the middle ({type(error).__name__}); is it up? Nothing is lost: try again"
+
+
 def _no_connection(error: Exception, *, tls: bool) -> str:
     behind = (error, error.__cause__, error.__context__)
     if any(isinstance(each, ssl.SSLCertVerificationError) for each in behind):
