@@ -73,6 +73,7 @@ class Record:
 
     exchanges: list[Exchange] = field(default_factory=list)
     owners: dict[str, str] = field(default_factory=dict)
+    shown_first: set[str] = field(default_factory=set)
     created_at: dict[str, float] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -91,7 +92,10 @@ class Record:
 
     def acted(self, seen: Seen, body: Any, status: int, content: bytes) -> None:
         """What the server really answered."""
-        seen.request.found = self.learn(seen.request.method, status, content)
+        shown = self.learn(seen.request.method, status, content)
+        if seen.request.search and seen.request.user is None:
+            self.shown_first.update(shown[:1])
+        seen.request.found = seen.request.user in shown
         if status < 300 and not seen.operations:
             seen.request.removal = removal_of(seen.request.method, body)
         for exchange, asked, entry in seen.answered(content):
@@ -117,20 +121,22 @@ class Record:
             return str(body["externalId"])
         return self.owners.get(unquote(path.rpartition("/")[2]))
 
-    def learn(self, method: str, status: int, content: bytes) -> bool:
-        """Whose account an id is, from what the server really answered; and whether it shows any."""
+    def learn(self, method: str, status: int, content: bytes) -> list[str]:
+        """Whose account an id is, from what the server really answered. Gives those users, in its order."""
+        shown: list[str] = []
         try:
             answer = json.loads(content)
         except ValueError:
-            return False
+            return shown
         if not isinstance(answer, dict):
-            return False
+            return shown
         for each in answer.get("Resources") or [answer]:
             if isinstance(each, dict) and each.get("id") and each.get("externalId"):
-                self.owners[str(each["id"])] = str(each["externalId"])
+                shown.append(str(each["externalId"]))
+                self.owners[str(each["id"])] = shown[-1]
                 if method == "POST" and status == 201:
                     self.created_at[str(each["id"])] = time.time()
-        return bool(answer.get("Resources"))
+        return shown
 
     def faults(self) -> Counter[str]:
         return Counter(each.fault for each in self.exchanges if each.fault and not each.operation)
@@ -150,11 +156,15 @@ class Record:
         return {each.status for each in self.exchanges if each.user == user and each.status}
 
     def overlaps(self) -> list[tuple[Exchange, Exchange]]:
-        """Pairs of requests about one user that were under way at the same moment. Of searches those beside a create that found
-        nobody: for somebody who is listed anybody asks, to see whether the search shows who is there (scim.shown), and who is made
-        by a Bulk request is listed before that is answered.
+        """Pairs of requests about one user that were under way at the same moment. Of searches those beside a create, unless they
+        found whom a listing had shown first: for that one anybody asks, to see whether the search shows who is there (scim.shown),
+        and who is made by a Bulk request is listed before that is answered.
         """
-        searches = [each for each in self.exchanges if each.search and not each.found]
+        searches = [
+            each
+            for each in self.exchanges
+            if each.search and not (each.found and each.user in self.shown_first)
+        ]
         others = [each for each in self.exchanges if not each.search]
         creates = [each for each in others if each.method == "POST"]
         beside = _overlaps([*searches, *creates])

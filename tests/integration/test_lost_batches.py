@@ -139,29 +139,35 @@ def test_an_answer_that_comes_after_the_lease_has_gone_undoes_nothing_that_was_l
     world(body)
 
 
+async def update_without_a_lease(world, name):
+    """The batch that renames the first user, who by now may be another's, and the event upon which the target carries it out."""
+    sent, late = asyncio.Event(), asyncio.Event()
+    update = world.target.update
+
+    async def update_late(scim_id, changes, desired, version):
+        SENT.get().append("PATCH")
+        sent.set()
+        await late.wait()
+        return await update(scim_id, changes, desired, None)
+
+    world.target.update = update_late
+    world.site.edit(USERS[0], name=name)
+    await world.state.submit(USERS[:1], Trigger.MANUAL)
+    cut_off = asyncio.create_task(world.another_batch().run(USERS[:1], INTERACTIVE))
+    await sent.wait()
+    world.target.update = update
+    await world.client.zadd("scimpipe:{acme}:leases", {USERS[0]: 1})
+    await world.state.ledger.sweep(INTERACTIVE)
+    return cut_off, late
+
+
 def test_what_a_worker_has_changed_after_its_lease_had_gone_is_put_right(world):
     """A slow target carries an update out when somebody else has carried out the next one already."""
 
     async def body(world):
         await world.state.submit(USERS[:1], Trigger.MANUAL)
         await world.batch.run(USERS[:1], INTERACTIVE)
-        sent, late = asyncio.Event(), asyncio.Event()
-        update = world.target.update
-
-        async def update_late(scim_id, changes, desired, version):
-            SENT.get().append("PATCH")
-            sent.set()
-            await late.wait()
-            return await update(scim_id, changes, desired, None)
-
-        world.target.update = update_late
-        world.site.edit(USERS[0], name="first")
-        await world.state.submit(USERS[:1], Trigger.MANUAL)
-        cut_off = asyncio.create_task(world.another_batch().run(USERS[:1], INTERACTIVE))
-        await sent.wait()
-        await world.client.zadd("scimpipe:{acme}:leases", {USERS[0]: 1})
-        await world.state.ledger.sweep(INTERACTIVE)
-        world.target.update = update
+        cut_off, late = await update_without_a_lease(world, "first")
         world.site.edit(USERS[0], name="second")
         await world.another_batch().run(USERS[:1], INTERACTIVE)
         late.set()
@@ -181,23 +187,8 @@ def test_a_worker_that_is_to_end_remembers_what_it_has_changed_after_its_lease_h
     async def body(world):
         await world.state.submit(USERS[:1], Trigger.MANUAL)
         await world.batch.run(USERS[:1], INTERACTIVE)
-        sent, late = asyncio.Event(), asyncio.Event()
-        update = world.target.update
-
-        async def update_late(scim_id, changes, desired, version):
-            SENT.get().append("PATCH")
-            sent.set()
-            await late.wait()
-            return await update(scim_id, changes, desired, version)
-
-        world.target.update = update_late
         known = await world.state.links.get_many(USERS[:1])
-        world.site.edit(USERS[0], name="renamed")
-        await world.state.submit(USERS[:1], Trigger.MANUAL)
-        cut_off = asyncio.create_task(world.another_batch().run(USERS[:1], INTERACTIVE))
-        await sent.wait()
-        await world.client.zadd("scimpipe:{acme}:leases", {USERS[0]: 1})
-        await world.state.ledger.sweep(INTERACTIVE)
+        cut_off, late = await update_without_a_lease(world, "renamed")
         assert len(await world.state.ledger.claim(USERS[:1], "another", 60)) == 1
         assert await world.state.links.put(USERS[0], known[USERS[0]], holder="another")
         world.stopping.set()

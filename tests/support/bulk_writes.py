@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from provisioning.model import Changes, Desired
+from scim.transport import LEASE
 from tests.support.bulk_target import BulkTarget
+from tests.support.fakes import HeldLease
 from tests.support.opened_target import with_target
 from tests.support.scripted_target import ScriptedTarget
 
@@ -21,6 +23,16 @@ async def create_all(target: Any, names: Sequence[str]) -> list[Any]:
     return await asyncio.gather(
         *(target.create({"userName": name}) for name in names), return_exceptions=True
     )
+
+
+async def create_leased(target: Any, names: Sequence[str], leases: Sequence[HeldLease]) -> list[Any]:
+    """The same, each with a lease of its own."""
+
+    async def one(name: str, lease: HeldLease) -> Any:
+        LEASE.set(lease)
+        return await target.create({"userName": name})
+
+    return await asyncio.gather(*map(one, names, leases), return_exceptions=True)
 
 
 def names(count: int, prefix: str = "user") -> list[str]:

@@ -15,7 +15,7 @@ from provisioning.errors import Throttled
 from scim.errors import TooManyRequests
 from scim.transport import LEASE, SENT, counted
 from tests.support.bulk_target import BulkTarget, too_large
-from tests.support.bulk_writes import create_all, kinds, names, run, writes
+from tests.support.bulk_writes import create_all, create_leased, kinds, names, run, writes
 from tests.support.fakes import HeldLease
 from tests.support.scripted_target import Answer
 
@@ -175,16 +175,12 @@ def test_a_lease_lost_while_waiting_for_the_turn_sends_nothing_of_that_user(lost
     leases = [HeldLease() for _ in range(4)]
 
     async def body(target):
-        async def one(name, lease):
-            LEASE.set(lease)
-            return await target.create({"userName": name})
-
         await known(target, turnstile)
-        tasks = [asyncio.create_task(one(*each)) for each in zip(names(4), leases, strict=True)]
+        creating = asyncio.create_task(create_leased(target, names(4), leases))
         await turnstile.wanted.wait()
         leases[lost].held = False
         turnstile.open.set()
-        return await asyncio.gather(*tasks, return_exceptions=True)
+        return await creating
 
     results, _ = run(script, body, limiter=turnstile)
     assert type(results[lost]) is LeaseLostError
@@ -220,16 +216,7 @@ def test_a_lease_lost_during_a_refused_request_sends_nothing_of_that_user():
 
     script = BulkTarget(whole=refuse)
 
-    async def body(target):
-        async def one(name, lease):
-            LEASE.set(lease)
-            return await target.create({"userName": name})
-
-        return await asyncio.gather(
-            *(one(*each) for each in zip(names(3), leases, strict=True)), return_exceptions=True
-        )
-
-    results, _ = run(script, body)
+    results, _ = run(script, lambda target: create_leased(target, names(3), leases))
     assert type(results[1]) is LeaseLostError
     assert script.names() == ["user0000", "user0002"]
 

@@ -8,9 +8,8 @@ import threading
 import pytest
 
 from provisioning.applying import LeaseLostError
-from scim.transport import LEASE
 from tests.support.bulk_target import BulkTarget
-from tests.support.bulk_writes import kinds, names, run
+from tests.support.bulk_writes import create_leased, kinds, names, run
 from tests.support.fakes import HeldLease
 from tests.support.scripted_target import Answer
 
@@ -34,16 +33,7 @@ def test_a_lease_lost_before_a_request_is_sent_again_sends_nothing_of_that_user(
 
     script = BulkTarget(whole=first)
 
-    async def body(target):
-        async def one(name, lease):
-            LEASE.set(lease)
-            return await target.create({"userName": name})
-
-        return await asyncio.gather(
-            *(one(*each) for each in zip(names(3), leases, strict=True)), return_exceptions=True
-        )
-
-    results, _ = run(script, body, token_file=token)
+    results, _ = run(script, lambda target: create_leased(target, names(3), leases), token_file=token)
     assert {at for at, each in enumerate(results) if type(each) is LeaseLostError} == lost
     assert script.names() == [name for at, name in enumerate(names(3)) if at not in lost]
     assert script.sizes == ([3] if len(lost) == 3 else [3, 2])
