@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from scim2_models import EnterpriseUser, User
-
 from provisioning.mapping import BASE_NAMES, CompiledTarget, Entry, MappingProblem, nearest
 from provisioning.model import FieldInfo
 from provisioning.paths import CORE_USER
@@ -71,6 +69,9 @@ def _attribute(definition: Mapping[str, Any]) -> Attribute:
 @cache
 def rfc_schemas() -> UserSchemas:
     """RFC 7643's own, for a target without /Schemas."""
+    # A third of what every process would import at its start, and few ever need it.
+    from scim2_models import EnterpriseUser, User
+
     return UserSchemas(
         {
             CORE_USER: read_schema(User.to_schema().model_dump()),

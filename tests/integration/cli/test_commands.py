@@ -251,9 +251,17 @@ def test_init_writes_a_file_that_check_can_read_and_never_over_another(tmp_path)
     assert "--force" in again.stderr
 
 
-def test_help_is_quick_because_it_loads_no_part_of_the_pipeline():
-    code = "import sys, cli.main; print(','.join(m for m in ('redis','httpx','sqlalchemy','dramatiq','scim2_models') if m in sys.modules))"
+@pytest.mark.parametrize(
+    ("started", "spared"),
+    [
+        ("cli.main", "redis httpx sqlalchemy dramatiq scim2_models"),
+        ("workers.main", "scim2_models"),
+        ("producers.main", "scim2_models"),
+    ],
+)
+def test_a_start_is_quick_because_it_loads_nothing_it_may_never_need(started, spared):
+    code = f"import sys, {started}; print(*[m for m in '{spared}'.split() if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[3]
     )
-    assert done.stdout.strip() == ""
+    assert (done.returncode, done.stdout.strip()) == (0, "")
