@@ -132,9 +132,9 @@ async def _wanted(
 
 async def _uuid(all_of_it: Any, names: Sequence[str], word: str) -> str:
     """Whom a word means. A uuid may be of somebody whom the history alone remembers, and needs no Drupal. Raises CommandError."""
-    from drupal.jsonapi import UUID
     from producers.submission import resolve
     from provisioning.errors import SourceUnreadable
+    from provisioning.model import UUID
 
     is_uuid = UUID.fullmatch(word) is not None
     try:

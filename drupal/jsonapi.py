@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -23,11 +22,10 @@ from drupal.jsonapi_rows import (
 )
 from drupal.jsonapi_session import DrupalSession
 from provisioning.mapping import BASE_NAMES
-from provisioning.model import FieldInfo, SourceUser, UserRef
+from provisioning.model import UUID, FieldInfo, SourceUser, UserRef
 
 # Drupal gives no more, whatever is asked for.
 PAGE = 50
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _Params = dict[str, str | int]
 _U = TypeVar("_U", SourceUser, UserRef)
 

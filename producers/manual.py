@@ -19,11 +19,11 @@ from redis import RedisError
 from config.loading import ConfigError, load
 from config.logging import configure, get_logger
 from config.settings import OperationName, Trigger
-from drupal.jsonapi import UUID
 from producers.opened import opened
 from producers.submission import resolve
 from provisioning.errors import SourceUnreadable
 from provisioning.mapping import MappingError
+from provisioning.model import UUID
 from provisioning.ports import SourceReader
 from state.connection import RedisUnavailable, broken_off
 from state.target_state import TargetState

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dramatiq
 
@@ -22,7 +22,6 @@ from producers.full_sync import FullSync
 from producers.sweep import Sweeper
 from provisioning.mapping import CompiledTarget, compile_target
 from provisioning.ports import CountingReader, SourceReader
-from scim.target import ScimTarget, open_target
 from state.broker import make_broker
 from state.client import Redis
 from state.connection import open_redis
@@ -34,6 +33,9 @@ from state.processes import Announced, process_id
 from state.roster import RosterStore
 from state.same_site import SameSite
 from state.target_state import TargetState
+
+if TYPE_CHECKING:
+    from scim.target import ScimTarget
 
 _NUMBERS = itertools.count(1)
 
@@ -68,6 +70,9 @@ class Opened:
 
     def target(self, name: str) -> ScimTarget:
         if name not in self._targets:
+            # With its HTTP client it is a fifth of the start of a command, and most of them ask no target.
+            from scim.target import open_target
+
             quirks = self.state(name).quirks
             self._targets[name] = open_target(self.settings.targets[name], quirks=quirks)
         return self._targets[name]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import ProvisioningError, SourceUnreadable
 from provisioning.ports import SourceReader
-from scim.target import ScimTarget
 from state.gate import Gate
 from state.target_state import TargetState
+
+if TYPE_CHECKING:
+    from scim.target import ScimTarget
 
 # What it mends has waited for 30 s by then; and the first probe of an outage may be this late. More often costs more than all
 # else an idle scheduler does.

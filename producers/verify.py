@@ -14,13 +14,12 @@ from functools import partial
 from typing import NamedTuple
 
 from config.settings import LeaverPolicy, OperationName, TargetSettings, Trigger
-from drupal.jsonapi import UUID
 from provisioning.diff import changes_from
 from provisioning.errors import Throttled
 from provisioning.expressions import EvaluationError
 from provisioning.finding import still_there
 from provisioning.mapping import CompiledTarget
-from provisioning.model import Link, Presence, RemoteUser, Removal, SourceUser
+from provisioning.model import UUID, Link, Presence, RemoteUser, Removal, SourceUser
 from provisioning.ports import SourceReader, Target
 from state.same_site import SameSite
 from state.target_state import TargetState

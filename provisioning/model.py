@@ -7,6 +7,7 @@ here does I/O and nothing here is ever written to a log whole: attribute values 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,6 +20,8 @@ from config.settings import OperationName, Trigger
 FieldValue = Any
 # A JSON value as SCIM carries it.
 JsonValue = Any
+# Of a user, as Drupal writes it; in whatever case, as people and targets do.
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ BUNDLE = "user"
 LANGCODE = "en"
 TIMEZONE = "Europe/Berlin"
 ACCOUNT = frozenset({"name", "mail", "status", "timezone"})
+# A field's values, each as columns of its table.
+_Items = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,9 @@ class UserRows:
         row |= {"timezone": TIMEZONE, "created": now, "changed": now, "access": 0, "login": 0}
         row |= {"name": person.name, "mail": person.mail, "init": person.mail, "status": int(person.status)}
         connection.execute(insert(self.tables.data).values(row))
-        self.write_roles(connection, uid, person.roles)
-        self.write_fields(connection, uid, LANGCODE, person.fields)
+        # Nothing of a new user has to be taken away first, which is half of the statements.
+        for table, items in (self._of_roles(person.roles), *self._of_fields(person.fields)):
+            _insert(connection, table, items, uid, LANGCODE)
         return uid
 
     def add_anonymous(self, connection: Connection, uuid: str) -> None:
@@ -109,17 +112,14 @@ class UserRows:
         connection.execute(update(rows).where(*mine).values(changed=int(self._clock())))
 
     def write_roles(self, connection: Connection, uid: int, roles: Sequence[str]) -> None:
-        values = [{"roles_target_id": role} for role in roles]
-        self._replace(connection, self.tables.roles, uid, LANGCODE, values)
+        _replace(connection, *self._of_roles(roles), uid, LANGCODE)
 
     def write_fields(
         self, connection: Connection, uid: int, langcode: str, values: Mapping[str, Any]
     ) -> None:
         """values: by the field's name without field_. An empty value has no row (FACTS "Tables")."""
-        for short, value in values.items():
-            name = f"field_{short}"
-            items = [_columns(name, item) for item in _items(short, value)]
-            self._replace(connection, self.tables.fields[name], uid, langcode, items)
+        for table, items in self._of_fields(values):
+            _replace(connection, table, items, uid, langcode)
 
     def configure(self, connection: Connection) -> None:
         """The configuration of the fields."""
@@ -138,21 +138,26 @@ class UserRows:
         assert made.inserted_primary_key is not None, "the table has a serial key"
         return int(made.inserted_primary_key[0])
 
-    def _replace(
-        self,
-        connection: Connection,
-        table: Table,
-        uid: int,
-        langcode: str,
-        items: Sequence[Mapping[str, Any]],
-    ) -> None:
-        """All values of one field of one user in one language."""
-        connection.execute(delete(table).where(table.c.entity_id == uid, table.c.langcode == langcode))
-        row = {"bundle": BUNDLE, "deleted": 0, "entity_id": uid, "revision_id": uid, "langcode": langcode}
-        if items:
-            connection.execute(
-                insert(table), [{**row, "delta": delta, **item} for delta, item in enumerate(items)]
-            )
+    def _of_roles(self, roles: Sequence[str]) -> tuple[Table, _Items]:
+        return self.tables.roles, [{"roles_target_id": role} for role in roles]
+
+    def _of_fields(self, values: Mapping[str, Any]) -> Iterator[tuple[Table, _Items]]:
+        for short, value in values.items():
+            name = f"field_{short}"
+            yield self.tables.fields[name], [_columns(name, item) for item in _items(short, value)]
+
+
+def _replace(connection: Connection, table: Table, items: _Items, uid: int, langcode: str) -> None:
+    """All values of one field of one user in one language."""
+    connection.execute(delete(table).where(table.c.entity_id == uid, table.c.langcode == langcode))
+    _insert(connection, table, items, uid, langcode)
+
+
+def _insert(connection: Connection, table: Table, items: _Items, uid: int, langcode: str) -> None:
+    if not items:
+        return
+    row = {"bundle": BUNDLE, "deleted": 0, "entity_id": uid, "revision_id": uid, "langcode": langcode}
+    connection.execute(insert(table), [{**row, "delta": delta, **item} for delta, item in enumerate(items)])
 
 
 def _items(short: str, value: Any) -> Sequence[Any]:

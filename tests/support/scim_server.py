@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -39,19 +40,20 @@ class ScimServer:
         return [path for verb, path, _, _ in self.requests if verb == method]
 
 
-@contextmanager
-def scim_server(
-    *,
-    token: str = "token",
-    patch: bool = True,
-    filters: bool = True,
-    etag: bool = True,
-    cursor: bool = False,
-    max_results: int = 1000,
-) -> Iterator[ScimServer]:
-    """A server with no accounts. What is switched off is not announced and answered 501; cursor: instead of
-    startIndex. max_results: the largest page.
-    """
+@dataclass(frozen=True)
+class _Protocol:
+    """What a server of some features says and takes; without a store, so one does for all of them. answered: the kinds of
+    requests that were. first: held by the first one of a kind."""
+
+    provider: ScimProvider
+    service: ScimService
+    answered: set[tuple[str, str]] = field(default_factory=set)
+    first: threading.Lock = field(default_factory=threading.Lock)
+
+
+@cache
+def _protocol(patch: bool, filters: bool, etag: bool, cursor: bool, max_results: int) -> _Protocol:
+    """It takes half a second to make, and its first requests as much."""
     config = load_default_service_provider_config()
     assert config.patch is not None
     assert config.filter is not None
@@ -65,12 +67,28 @@ def scim_server(
     provider = ScimProvider.from_discovery(
         load_default_schemas().values(), load_default_resource_types().values(), config=config
     )
+    return _Protocol(provider, ScimService(provider, secret="cursors of a test"))
+
+
+@contextmanager
+def scim_server(
+    *,
+    token: str = "token",
+    patch: bool = True,
+    filters: bool = True,
+    etag: bool = True,
+    cursor: bool = False,
+    max_results: int = 1000,
+) -> Iterator[ScimServer]:
+    """A server with no accounts. What is switched off is not announced and answered 501; cursor: instead of
+    startIndex. max_results: the largest page.
+    """
+    protocol = _protocol(patch, filters, etag, cursor, max_results)
     storage = InMemoryStorage()
-    service = ScimService(provider, secret="cursors of a test")
-    application = BearerTokenApplication(storage, provider, service=service, bearer_tokens=[token])
+    application = BearerTokenApplication(
+        storage, protocol.provider, service=protocol.service, bearer_tokens=[token]
+    )
     running = ScimServer("", token, storage)
-    answered: set[tuple[str, str]] = set()
-    first = threading.Lock()
 
     def recorded(environ: dict[str, Any], start_response: Any) -> Any:
         path, method = environ["PATH_INFO"].removeprefix("/v2"), environ["REQUEST_METHOD"]
@@ -79,9 +97,9 @@ def scim_server(
         kind = (method, path.split("/")[1])
         # The first request of a kind makes pydantic models, which two threads at once fail at: Python before 3.12 counts the
         # depth of what it parses for all threads together.
-        with nullcontext() if kind in answered else first:
+        with nullcontext() if kind in protocol.answered else protocol.first:
             answer = application(environ, start_response)
-        answered.add(kind)
+        protocol.answered.add(kind)
         return answer
 
     server = make_server(

@@ -256,7 +256,7 @@ def test_init_writes_a_file_that_check_can_read_and_never_over_another(tmp_path)
     [
         ("cli.main", "redis httpx sqlalchemy dramatiq scim2_models"),
         ("workers.main", "scim2_models"),
-        ("producers.main", "scim2_models"),
+        ("producers.main", "aiohttp httpx sqlalchemy scim2_models"),
     ],
 )
 def test_a_start_is_quick_because_it_loads_nothing_it_may_never_need(started, spared):
