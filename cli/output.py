@@ -86,18 +86,20 @@ class Output:
             self.document({"error": text})
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = "none") -> None:
+        """At a terminal too narrow for their words side by side, each row is one of several lines."""
         if self.as_json:
             return
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        count = 0
-        for row in rows:
-            table.add_row(*(_cell(value) for value in row))
-            count += 1
-        self._print(table if count else _text(empty, "dim"))
+        cells = [[_cell(value) for value in row] for row in rows]
+        table = _table(columns, cells)
+        if not cells:
+            self._print(_text(empty, "dim"))
+        elif not self.console.is_terminal or _narrowest(self.console, table) <= self.console.width:
+            self._print(table)
+        else:
+            for row in cells:
+                named = zip((_text(column, "bold") for column in columns), row, strict=True)
+                self._print(_table((), [[name, cell] for name, cell in named if cell.plain]))
+                self._print(_text(""))
 
     def _print(self, what: Table | Text) -> None:
         with _writing():
@@ -115,6 +117,25 @@ def _writing() -> Iterator[None]:
         if not isinstance(error, BrokenPipeError):
             sys.stderr.write(f"what this prints cannot be written: {error.strerror}\n")
         raise SystemExit(1) from None
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
+    """columns: none for a table without a header."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=bool(columns))
+    for column in columns or ("", ""):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _narrowest(console: Console, table: Table) -> int:
+    """The width in which no word of it is broken."""
+    from rich.measure import Measurement
+
+    return Measurement.get(console, console.options.update(width=sys.maxsize), table).minimum
 
 
 def _text(text: str, style: str = "") -> Text:
