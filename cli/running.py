@@ -166,8 +166,12 @@ async def _sweep(all_of_it: Any) -> None:
         await asyncio.sleep(SWEEP_SECONDS)
 
 
-async def workers_ready(all_of_it: Any, running: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Raises CommandError when a worker ends instead of starting, or does not start in time."""
+async def workers_ready(
+    all_of_it: Any, running: Sequence[subprocess.Popen[bytes]], messages: str = "above"
+) -> None:
+    """Raises CommandError when one of those running ends instead of starting, or the workers do not start in time. messages: where
+    theirs are.
+    """
     import asyncio
 
     from state.processes import Processes
@@ -175,7 +179,7 @@ async def workers_ready(all_of_it: Any, running: Sequence[subprocess.Popen[bytes
     deadline = time.monotonic() + BOOT_SECONDS
     while await Processes(all_of_it.redis).count("worker") < len(LANES):
         if time.monotonic() > deadline or any(process.poll() is not None for process in running):
-            raise CommandError("the workers did not start; their messages are above", UNREACHABLE)
+            raise CommandError(f"the workers did not start; their messages are {messages}", UNREACHABLE)
         await asyncio.sleep(0.1)
 
 

@@ -116,7 +116,7 @@ async def _run(session: Session, port: int, *, once: bool) -> int:
             processes(session.settings.path, commands, log) as running,
         ):
             await _listening(port)
-            await workers_ready(all_of_it, [*server, *running])
+            await workers_ready(all_of_it, [*server, *running], f"in {FOLDER / LOG}")
             return await _show(session, all_of_it, port, once=once)
 
 
