@@ -80,7 +80,13 @@ def test_lost_answers_while_the_search_lags(calm):
 @pytest.mark.timeout(200)
 def test_bulk_requests_of_which_everything_can_be_lost(calm):
     def begin() -> None:
-        calm.proxy.weights = {"bulk_lost": 0.2, "bulk_half": 0.2, "bulk_shuffled": 0.2, "bulk_too_large": 0.4}
+        # After a few that are lost, or half, there is no Bulk for a minute, which would have to be waited for.
+        calm.proxy.weights = {
+            "bulk_lost": 0.1,
+            "bulk_half": 0.15,
+            "bulk_shuffled": 0.35,
+            "bulk_too_large": 0.4,
+        }
         calm.turmoil(4)
 
     before = len(calm.proxy.record.exchanges)
