@@ -139,7 +139,8 @@ async def read_schemas(transport: Transport) -> UserSchemas:
         if schema.get("id") and _objects(schema.get("attributes"))
     }
     if not any(urn.lower() == CORE_USER.lower() for urn in schemas):
-        return rfc_schemas()
+        # Loading them takes half a second the first time, in which leases are kept and others are worked on.
+        return await asyncio.to_thread(rfc_schemas)
     if wanted:
         schemas = {urn: attributes for urn, attributes in schemas.items() if urn.lower() in wanted}
     else:
