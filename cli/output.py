@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+# Of a uuid: no word of a table that is so long or shorter is broken.
+WHOLE = 36
 _COLOURS = {
     "done": "green", "ok": "green", "unchanged": "dim", "skipped": "dim", "failed": "red", "held": "yellow",
     "pending": "yellow", "quarantined": "red", "paused": "yellow", "running": "cyan", "create": "green", "delete": "red",
@@ -89,16 +91,16 @@ class Output:
         """At a terminal too narrow for their words side by side, each row is one of several lines."""
         if self.as_json:
             return
+        names = [_text(column) for column in columns]
         cells = [[_cell(value) for value in row] for row in rows]
-        table = _table(columns, cells)
+        fits = _narrowest([names, *cells]) <= self.console.width
         if not cells:
             self._print(_text(empty, "dim"))
-        elif not self.console.is_terminal or _narrowest(self.console, table) <= self.console.width:
-            self._print(table)
+        elif fits or not self.console.is_terminal:
+            self._print(_table(names, cells, whole_words=fits))
         else:
             for row in cells:
-                named = zip((_text(column, "bold") for column in columns), row, strict=True)
-                self._print(_table((), [[name, cell] for name, cell in named if cell.plain]))
+                self._print(_record(names, row))
                 self._print(_text(""))
 
     def _print(self, what: Table | Text) -> None:
@@ -119,23 +121,42 @@ def _writing() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
-    """columns: none for a table without a header."""
+def _table(names: Sequence[Text], rows: Sequence[Sequence[Text]], *, whole_words: bool) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold", show_header=bool(columns))
-    for column in columns or ("", ""):
-        table.add_column(column, overflow="fold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in zip(names, *rows, strict=True):
+        # Columns of several words get narrower first.
+        one_word = _longest_word(column) <= WHOLE and not any(" " in text.plain for text in column)
+        table.add_column(column[0], overflow="fold", no_wrap=whole_words and one_word)
     for row in rows:
         table.add_row(*row)
     return table
 
 
-def _narrowest(console: Console, table: Table) -> int:
-    """The width in which no word of it is broken."""
-    from rich.measure import Measurement
+def _record(names: Sequence[Text], row: Sequence[Text]) -> Table:
+    """A row as lines of name and value, without those that have none."""
+    from rich.table import Table
 
-    return Measurement.get(console, console.options.update(width=sys.maxsize), table).minimum
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, cell in zip(names, row, strict=True):
+        if cell.plain:
+            table.add_row(name, cell)
+    return table
+
+
+def _narrowest(rows: Sequence[Sequence[Text]]) -> int:
+    """Columns at a terminal that they take at least, with two between them."""
+    columns = list(zip(*rows, strict=True))
+    return sum(min(_longest_word(column), WHOLE) for column in columns) + 2 * (len(columns) - 1)
+
+
+def _longest_word(texts: Iterable[Text]) -> int:
+    from rich.cells import cell_len
+
+    return max((cell_len(word) for text in texts for word in text.plain.split()), default=0)
 
 
 def _text(text: str, style: str = "") -> Text:
