@@ -106,8 +106,7 @@ def _history_row(entry: Any) -> dict[str, Any]:
 
 
 def _history_cells(row: Mapping[str, Any]) -> Sequence[Any]:
-    when = local(dt.datetime.fromisoformat(row["at"]).timestamp())
-    return [when, *(row[column] for column in _HISTORY_COLUMNS[1:])]
+    return [local(row["at"]), *(row[column] for column in _HISTORY_COLUMNS[1:])]
 
 
 async def _wanted(

@@ -71,7 +71,7 @@ def _show(
         session.output.document(rows)
         columns = ("user", "target", "operation", "attempts", "status_code", "detail")
         cells = (
-            (names.get(row["user"]), *(row[column] for column in columns), local_of(row["last_failed_at"]))
+            (names.get(row["user"]), *(row[column] for column in columns), local(row["last_failed_at"]))
             for row in rows
         )
         session.output.table(("name", *columns, "last failed"), cells, "no dead letters")
@@ -82,12 +82,6 @@ def _show(
 
 def _with_status(letters: Sequence[Any], status: int | None) -> Sequence[Any]:
     return [each for each in letters if status in (None, each.status_code)]
-
-
-def local_of(text: str | None) -> str | None:
-    import datetime as dt
-
-    return local(dt.datetime.fromisoformat(text).timestamp()) if text else None
 
 
 def _letter_row(letter: Any) -> dict[str, Any]:
@@ -139,7 +133,7 @@ def list_held(target: TargetOption = None, as_json: JsonOption = False, config: 
         session.output.document(rows)
         columns = ("user", "target", "operation", "changes", "scim_id", "detail")
         cells = (
-            (names.get(row["user"]), *(row[column] for column in columns), local_of(row["since"]))
+            (names.get(row["user"]), *(row[column] for column in columns), local(row["since"]))
             for row in rows
         )
         session.output.table(("name", *columns, "since"), cells, "nothing is held")

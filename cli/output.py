@@ -206,8 +206,6 @@ def iso(seconds: float | None) -> str | None:
     )
 
 
-def local(seconds: float | None) -> str | None:
-    """Unix seconds as a person reads them."""
-    if seconds is None:
-        return None
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def local(moment: str | None) -> str | None:
+    """ISO 8601 as a person reads it, by this machine's clock."""
+    return moment and dt.datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import attention
-from cli.output import iso
+from cli.output import iso, local
 from cli.session import (
     DONE,
     SOME_FAILED,
@@ -110,8 +110,8 @@ def _show_status(session: Session, document: Mapping[str, Any]) -> None:
     rows = []
     for name, each in document["targets"].items():
         last = each["last_run"]
-        words = f"{last['outcome']} {last['at'] or 'under way'}" if last else "never"
-        rows.append((name, *(each[column] for column in columns), words, each["next_run"] or "off"))
+        words = f"{last['outcome']} {local(last['at']) or 'under way'}" if last else "never"
+        rows.append((name, *(each[column] for column in columns), words, local(each["next_run"]) or "off"))
     session.output.table(("target", *columns, "last full sync", "next"), rows)
     for name, each in document["targets"].items():
         if each["reason"]:

@@ -31,15 +31,16 @@ def kill_tree(pid: int) -> None:
 def test_cron_starts_a_full_sync_once_and_a_killed_worker_loses_nobody(tmp_path):
     with (
         scim2_server(tmp_path, ["main"]) as address,
-        pipeline("sqlite", tmp_path, {"main": SECTION}, address, people=30) as running,
+        pipeline("sqlite", tmp_path, {"main": SECTION}, address, people=300) as running,
     ):
         running.start("scheduler", "scheduler", "worker --lane bulk")
         running.until(lambda: running.run("status")["schedulers"] == 2)
         running.until(lambda: len(running.accounts("main")) > 0, 80)
         # The workers die in the middle; others take over when the leases have ended.
         kill_tree(running.processes[-1].pid)
-        running.start("worker --lane bulk")
         active = [user for user in running.site.users() if user.status]
+        assert len(running.accounts("main")) < len(active)
+        running.start("worker --lane bulk")
         running.until(lambda: len(running.accounts("main")) == len(active), 80)
         log = (running.folder / "processes.log").read_text()
         assert log.count('"event":"scheduler_leading"') == 1
