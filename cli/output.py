@@ -101,7 +101,7 @@ class Output:
         else:
             for row in cells:
                 self._print(_record(names, row))
-                self._print(_text(""))
+                self.say("")
 
     def _print(self, what: Table | Text) -> None:
         with _writing():
@@ -127,7 +127,7 @@ def _table(names: Sequence[Text], rows: Sequence[Sequence[Text]], *, whole_words
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in zip(names, *rows, strict=True):
         # Columns of several words get narrower first.
-        one_word = _longest_word(column) <= WHOLE and not any(" " in text.plain for text in column)
+        one_word = all(text.cell_len <= WHOLE and " " not in text.plain for text in column)
         table.add_column(column[0], overflow="fold", no_wrap=whole_words and one_word)
     for row in rows:
         table.add_row(*row)
@@ -149,14 +149,13 @@ def _record(names: Sequence[Text], row: Sequence[Text]) -> Table:
 
 def _narrowest(rows: Sequence[Sequence[Text]]) -> int:
     """Columns at a terminal that they take at least, with two between them."""
-    columns = list(zip(*rows, strict=True))
-    return sum(min(_longest_word(column), WHOLE) for column in columns) + 2 * (len(columns) - 1)
-
-
-def _longest_word(texts: Iterable[Text]) -> int:
     from rich.cells import cell_len
 
-    return max((cell_len(word) for text in texts for word in text.plain.split()), default=0)
+    longest = [
+        max((cell_len(word) for text in column for word in text.plain.split()), default=0)
+        for column in zip(*rows, strict=True)
+    ]
+    return sum(min(each, WHOLE) for each in longest) + 2 * (len(longest) - 1)
 
 
 def _text(text: str, style: str = "") -> Text:

@@ -174,11 +174,10 @@ class World:
         self.proxy.calm()
         deadline = time.monotonic() + seconds
         while True:
-            outcome = self.sync().get("outcome", "pending")
+            # Nobody is pending either while no worker is up, or while the lock of a killed scan is waited for.
+            compared = self.sync().get("outcome", "pending") != "pending"
             status = self.running.run("status")["targets"]["main"]
             at_rest = (status["pending"], status["running"], status["health"]) == (0, 0, "ok")
-            # Nobody is pending either while no worker is up, or while the lock of a killed scan is waited for.
-            compared = outcome != "pending"
             # What has been given up may still be carried out.
             if at_rest and compared and all(each.ended for each in self.proxy.record.exchanges):
                 return
