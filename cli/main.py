@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from cli import checks, history, init, letters, provision, running, status, syncs, users
+from cli.output import writing
 
 VERSION = "0.1.0"
 
@@ -103,7 +104,9 @@ def main() -> None:
         except UnicodeEncodeError:
             sys.stderr.write(f"an argument is no text in UTF-8: {argument!a}\n")
             sys.exit(2)
-    app()
+    # Commands tell of their own errors; what is left is typer printing help or the version.
+    with writing():
+        app()
 
 
 if __name__ == "__main__":

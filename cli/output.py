@@ -61,7 +61,7 @@ class Output:
             self._write(value, None)
 
     def _write(self, value: Any, indent: int | None) -> None:
-        with _writing():
+        with writing():
             # RFC 8259, 8.1: UTF-8, whatever the terminal's encoding; ASCII is both.
             text = json_text(value, plain=sys.stdout.encoding.lower() != "utf-8", indent=indent)
             sys.stdout.write(text + "\n")
@@ -104,12 +104,12 @@ class Output:
                 self.say("")
 
     def _print(self, what: Table | Text) -> None:
-        with _writing():
+        with writing():
             self.console.print(what)
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
+def writing() -> Iterator[None]:
     """Ends the command where stdout takes no more: `| head` has gone, which is as it should be, or a disk is full."""
     try:
         yield

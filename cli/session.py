@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 import typer
 
 from cli.output import Output
+from cli.start import INTERRUPTED
 
 if TYPE_CHECKING:
     # Loading these takes time that `--help` does not have.
@@ -106,7 +107,7 @@ class Session:
         try:
             return asyncio.run(_awaited(body))
         except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
-            return 130
+            return INTERRUPTED
         except Exception as error:
             return self._told(error)
 

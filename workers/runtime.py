@@ -99,23 +99,21 @@ class Runtime:
             self._same_site = SameSite(await self.connect(), self.reader)
         return self._same_site
 
-    async def state(self, name: str) -> TargetState:
-        """The state of one target alone: enough for producers."""
-        return TargetState.of(await self.connect(), self.broker, self.settings.targets[name])
-
     async def target(self, name: str) -> TargetWork:
         """Raises UnknownTargetError."""
         if name not in self.settings.targets:
             raise UnknownTargetError(name)
         # Asked each time: a Redis that was emptied has another key, and digests of the old one would all differ.
         key = await digest_key(await self.connect())
+        # Nothing is waited for from here on: two first messages would open it twice, each with a concurrency of its own.
         known = self._targets.get(name)
         if known is None or known.reconciler.key != key:
-            self._targets[name] = self._open(name, await self.state(name), key, known)
+            self._targets[name] = self._open(name, key, known)
         return self._targets[name]
 
-    def _open(self, name: str, state: TargetState, key: bytes, before: TargetWork | None) -> TargetWork:
+    def _open(self, name: str, key: bytes, before: TargetWork | None) -> TargetWork:
         settings, compiled = self.settings.targets[name], self.compiled[name]
+        state = TargetState.of(self.redis, self.broker, settings)
         rate = Rate(self.redis, name, settings.limits.requests_per_second)
         throttle = Throttle(self.concurrency(settings.limits.concurrency), rate)
         if before:

@@ -34,6 +34,32 @@ def test_whoever_reads_may_go_and_a_full_disk_is_told(run, folder, form):
         assert "Exception" not in done.stderr
 
 
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_that_cannot_be_printed_is_told_in_a_sentence(argument):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "cli.main", argument]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "what this prints cannot be written: No space left on device\n",
+    )
+
+
+def test_ctrl_c_while_the_command_is_still_loaded_shows_no_traceback():
+    code = """
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+from cli.start import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_name_that_a_terminal_has_no_characters_for_is_written_out(run, folder, monkeypatch, encoding):
     site = DrupalSite.open(f"sqlite:///{folder}/site.sqlite")
