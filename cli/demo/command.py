@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -106,8 +107,7 @@ def _make(folder: Path) -> int:
 
 
 async def _run(session: Session, port: int, *, once: bool) -> int:
-    target = [str(Path(sys.executable).with_name("scim2-server")), "--port", str(port)]
-    target += ["--bearer-token", (FOLDER / "token").read_text(encoding="utf-8")]
+    target = server_command(port, (FOLDER / "token").read_text(encoding="utf-8"))
     commands = [*map(worker_command, LANES), own_command("scheduler"), own_command("changes")]
     with (FOLDER / LOG).open("wb") as log:
         async with (
@@ -115,7 +115,7 @@ async def _run(session: Session, port: int, *, once: bool) -> int:
             opened(session) as all_of_it,
             processes(session.settings.path, commands, log) as running,
         ):
-            await _listening(port)
+            await listening(port, server[0])
             await workers_ready(all_of_it, [*server, *running], f"in {FOLDER / LOG}")
             return await _show(session, all_of_it, port, once=once)
 
@@ -124,17 +124,27 @@ def _site_url(folder: Path) -> str:
     return f"sqlite:///{(folder / 'site.sqlite').absolute()}"
 
 
-async def _listening(port: int) -> None:
+def server_command(port: int, token: str) -> list[str]:
+    # As one word: one token in 64 begins with a hyphen, and would be taken for the next option.
+    return [
+        str(Path(sys.executable).with_name("scim2-server")),
+        *("--port", str(port), f"--bearer-token={token}"),
+    ]
+
+
+async def listening(port: int, server: subprocess.Popen[bytes]) -> None:
+    """Returns once the server takes connections. Raises CommandError when it has ended instead, or does not in time."""
     deadline = time.monotonic() + ARRIVE_SECONDS
     while True:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
-            if time.monotonic() > deadline:
-                raise CommandError(
-                    f"the target did not answer within {ARRIVE_SECONDS} s; its messages are in {FOLDER / LOG}",
-                    UNREACHABLE,
-                ) from None
+            if server.poll() is not None or time.monotonic() > deadline:
+                how = (
+                    "has ended" if server.poll() is not None else f"did not answer within {ARRIVE_SECONDS} s"
+                )
+                words = f"the target {how}; its messages are in {FOLDER / LOG}"
+                raise CommandError(words, UNREACHABLE) from None
             await asyncio.sleep(0.1)
         else:
             writer.close()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
+from cli.demo.command import listening, server_command
+from cli.session import CommandError
 from tests.faults.processes import family
 
 COMMAND = [str(Path(sys.executable).with_name("scimpipe")), "demo"]
@@ -80,3 +85,27 @@ def test_a_second_demo_leaves_the_first_alone_and_a_killed_one_is_in_nobodys_way
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def test_a_token_that_looks_like_an_option_is_a_token():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(server_command(port, "-token"), stderr=subprocess.DEVNULL)
+    try:
+        asyncio.run(listening(port, server))
+        url, headers = f"http://127.0.0.1:{port}/v2/Users", {"Authorization": "Bearer -token"}
+        assert httpx.get(url, headers=headers, trust_env=False).status_code == 200
+        assert httpx.get(url, trust_env=False).status_code == 401
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_target_that_has_ended_is_not_waited_for():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    began = time.monotonic()
+    with pytest.raises(CommandError, match="the target has ended; its messages are in"):
+        asyncio.run(listening(1, ended))
+    assert time.monotonic() - began < 10
