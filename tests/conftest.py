@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import redis
 
 from tests.faults.report import VARIABLE, Report
+from tests.support.commands import Commands
 from tests.support.valkey import valkey
 
 
@@ -27,6 +29,12 @@ def pytest_xdist_auto_num_workers() -> int:
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with valkey(tmp_path_factory.mktemp("valkey")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Commands]:
+    with closing(Commands()) as made:
+        yield made
 
 
 @pytest.fixture

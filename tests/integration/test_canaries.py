@@ -8,8 +8,6 @@ import asyncio
 import itertools
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -306,16 +304,12 @@ def refused(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> I
         yield CONFIG.format(**parts)
 
 
-def test_a_password_that_is_refused_is_nowhere(tmp_path, refused):
+def test_a_password_that_is_refused_is_nowhere(commands, tmp_path, refused):
     """A real process each: nothing but its output can hold it, as it gets no further."""
     (tmp_path / "scimpipe.toml").write_text(refused)
     (tmp_path / "password").write_text("canary-password-7741")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     for command in (["check", "--json"], ["users", "anna"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *command], cwd=tmp_path, capture_output=True, text=True, timeout=60,
-            env=environment,
-        )  # fmt: skip
+        done = commands.run(command, tmp_path, os.environ)
         told = done.stdout + done.stderr
         assert done.returncode != 0
         assert "canary" not in told

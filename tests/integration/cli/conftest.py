@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cli.demo.site import DrupalSite
+from tests.support.commands import Commands
 
 CONFIG = """
 [redis]
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(folder: Path, redis_url: str) -> Run:
+def run(commands: Commands, folder: Path, redis_url: str) -> Run:
     def runner(*arguments: str, token: str = "token", **parts: str) -> subprocess.CompletedProcess[str]:
         known = {
             "name": "acme",
@@ -50,14 +50,7 @@ def run(folder: Path, redis_url: str) -> Run:
             "field": "name",
         }
         (folder / "scimpipe.toml").write_text(CONFIG.format(**{**known, **parts}))
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments],
-            cwd=folder,
-            env={**os.environ, "ACME_TOKEN": token, "PYTHONPATH": str(Path(__file__).parents[3])},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = commands.run(arguments, folder, {**os.environ, "ACME_TOKEN": token})
         assert "Traceback" not in done.stderr + done.stdout, done.stderr
         return done
 

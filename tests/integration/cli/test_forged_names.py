@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from cli.demo.site import DrupalSite
 from cli.output import Output
 from config.logging import configure, get_logger
+from tests.support.commands import Commands
 from tests.support.scripted_target import Answer, Request, ScriptedTarget
 
 # A line that was never ours, the screen cleared, a title set by C1 controls, text turned round, a link.
@@ -65,9 +66,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, valkey_server: str) -> Iter
         yield made
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cli.main", *arguments, "--config", str(folder / "scimpipe.toml")]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, encoding="utf-8")
+@pytest.fixture
+def run(commands: Commands, folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    return lambda *arguments: commands.run(arguments, folder, os.environ)
 
 
 COMMANDS = (
@@ -81,8 +82,8 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_people_see_names_written_out(folder, arguments):
-    done = run(folder, *arguments)
+def test_people_see_names_written_out(run, arguments):
+    done = run(*arguments)
     shown = done.stdout + done.stderr
     assert "Traceback" not in shown
     assert not CONTROL.search(shown), repr(shown)
@@ -92,8 +93,8 @@ def test_people_see_names_written_out(folder, arguments):
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_json_is_json_and_moves_no_terminal(folder, arguments):
-    done = run(folder, *arguments, "--json")
+def test_json_is_json_and_moves_no_terminal(run, arguments):
+    done = run(*arguments, "--json")
     assert not CONTROL.search(done.stdout), repr(done.stdout)
 
     def refused(constant: str) -> None:
