@@ -235,10 +235,10 @@ async def _run_until_stopped(session: Session, commands: Sequence[list[str]]) ->
     """Until a signal comes, or one of the processes ends: then all end, with its code; SOME_FAILED where that was a signal."""
     import asyncio
 
-    from producers.opened import compile_all
+    from provisioning.mapping import compile_all
 
     # Said once and plainly here, rather than by every child.
-    compile_all(session.settings)
+    compile_all(session.settings.targets)
     loop, stop, woken = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
 
     def told_to_stop() -> None:

@@ -20,7 +20,7 @@ from producers.counting import CountedDepartures
 from producers.departures import Departures, ListedDepartures, Watched
 from producers.full_sync import FullSync
 from producers.sweep import Sweeper
-from provisioning.mapping import CompiledTarget, compile_target
+from provisioning.mapping import CompiledTarget, compile_all
 from provisioning.ports import CountingReader, SourceReader
 from state.broker import make_broker
 from state.client import Redis
@@ -116,11 +116,6 @@ class Opened:
         self.broker.close()
 
 
-def compile_all(settings: Settings) -> dict[str, CompiledTarget]:
-    """Raises MappingError."""
-    return {name: compile_target(target) for name, target in settings.targets.items()}
-
-
 def reader_for(settings: Settings, compiled: dict[str, CompiledTarget]) -> SourceReader:
     """One reader for all targets: it reads the fields that any of them maps."""
     return open_reader(settings.drupal, frozenset[str]().union(*(each.names for each in compiled.values())))
@@ -129,7 +124,7 @@ def reader_for(settings: Settings, compiled: dict[str, CompiledTarget]) -> Sourc
 @asynccontextmanager
 async def opened(settings: Settings, log: Any) -> AsyncIterator[Opened]:
     """Raises MappingError, RedisUnavailable."""
-    compiled = compile_all(settings)
+    compiled = compile_all(settings.targets)
     redis = await open_redis(settings)
     broker = make_broker(settings)
     opened = Opened(settings, redis, broker, reader_for(settings, compiled), compiled, log)

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -166,6 +166,11 @@ def compile_target(settings: TargetSettings) -> CompiledTarget:
         leavers=settings.leavers,
         policy_digest=_policy_digest(settings),
     )
+
+
+def compile_all(targets: Mapping[str, TargetSettings]) -> dict[str, CompiledTarget]:
+    """By name. Raises MappingError with the problems of the first that has any."""
+    return {name: compile_target(target) for name, target in targets.items()}
 
 
 def _entry(key: str, text: str, value: MappedValue, problems: list[MappingProblem]) -> Entry | None:

@@ -11,7 +11,7 @@ import dramatiq
 
 from config.settings import Settings, TargetSettings
 from drupal.opening import open_reader
-from provisioning.mapping import CompiledTarget, compile_target
+from provisioning.mapping import CompiledTarget, compile_all
 from provisioning.ports import Ports, SourceReader
 from provisioning.reconcile import Reconciler
 from scim.target import ScimTarget, open_target
@@ -63,7 +63,7 @@ class Runtime:
 
     def __post_init__(self) -> None:
         """Raises MappingError: nothing runs on a mapping that cannot be compiled."""
-        self.compiled = {name: compile_target(target) for name, target in self.settings.targets.items()}
+        self.compiled = compile_all(self.settings.targets)
 
     async def connect(self) -> Redis:
         """Raises RedisUnavailable."""
