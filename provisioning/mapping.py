@@ -14,7 +14,7 @@ from typing import Any
 from config.json_text import encoded
 from config.settings import LeaverSettings, MappedValue, TargetSettings
 from provisioning.diff import keyed
-from provisioning.expressions import EvaluationError, Expression, ExpressionError
+from provisioning.expressions import EvaluationError, Expression, ExpressionError, compiled
 from provisioning.model import Desired, JsonValue, Presence, Source, SourceUser
 from provisioning.paths import CORE_USER, Path, PathError, parse, set_value, value_at
 from provisioning.values import Takes, carried, takes
@@ -192,7 +192,7 @@ def _entry(key: str, text: str, value: MappedValue, problems: list[MappingProble
         )
         return None
     try:
-        expression = Expression(value.value)
+        expression = compiled(value.value)
     except ExpressionError as error:
         problems.append(
             MappingProblem(key, str(error), "write an expression over Drupal fields, such as mail | lower")
@@ -205,7 +205,7 @@ def _scope(key: str, text: str, problems: list[MappingProblem]) -> Expression | 
     if not text.strip():
         return None
     try:
-        return Expression(text)
+        return compiled(text)
     except ExpressionError as error:
         problems.append(
             MappingProblem(key, str(error), "write a condition such as 'member' in roles, or leave it empty")

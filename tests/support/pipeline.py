@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -11,14 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import redis
-from typer.testing import CliRunner
+from typer.main import get_command
 
 from cli.demo.site import DrupalSite
 from cli.main import app
@@ -26,6 +27,8 @@ from state.embedded import EmbeddedServer, socket_path
 from tests.support.databases import fresh_database
 
 TOKEN = "e2e-token"
+# Made once: it takes as long as some commands do.
+COMMAND = get_command(app)
 WAIT_SECONDS = 60
 # A look costs up to a tenth of a second of CPU, which the processes looked at need.
 LOOK_SECONDS = 0.3
@@ -91,12 +94,15 @@ class Pipeline:
         """
         os.environ["E2E_TOKEN"] = TOKEN
         config = ["--config", str(self.folder / "scimpipe.toml")]
-        done = CliRunner().invoke(app, [*arguments, "--json", *config])
-        assert code is None or done.exit_code == code, (
-            f"{arguments}: {done.exit_code}\n{done.stdout}\n{done.stderr}"
-        )
-        assert done.stdout, f"{arguments}: {done.exit_code}\n{done.stderr}\n{done.exception!r}"
-        return json.loads(done.stdout)
+        # With an encoding, as a process has it.
+        streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)]
+        with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
+            # Raises what a command does not tell of itself.
+            ended = COMMAND.main([*arguments, "--json", *config], standalone_mode=False)
+        said, errors = (stream.buffer.getvalue().decode() for stream in streams)
+        assert code is None or ended == code, f"{arguments}: {ended}\n{said}\n{errors}"
+        assert said, f"{arguments}: {ended}\n{errors}"
+        return json.loads(said)
 
     def accounts(self, target: str) -> dict[str, dict[str, Any]]:
         """What exists on the target, by externalId (else userName)."""
