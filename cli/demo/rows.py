@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,18 +59,17 @@ class UserRows:
             raise KeyError(uuid)
         return int(row.uid)
 
-    def add(self, connection: Connection, person: Person) -> int:
-        """A user with everything; the uid is the next one."""
-        uid = self._identity(connection, {"uuid": person.uuid, "langcode": LANGCODE})
-        now = int(self._clock())
-        row = {"uid": uid, "langcode": LANGCODE, "preferred_langcode": LANGCODE, "default_langcode": 1}
-        row |= {"timezone": TIMEZONE, "created": now, "changed": now, "access": 0, "login": 0}
-        row |= {"name": person.name, "mail": person.mail, "init": person.mail, "status": int(person.status)}
-        connection.execute(insert(self.tables.data).values(row))
-        # Nothing of a new user has to be taken away first, which is half of the statements.
-        for table, items in (self._of_roles(person.roles), *self._of_fields(person.fields)):
-            _insert(connection, table, items, uid, LANGCODE)
-        return uid
+    def add(self, connection: Connection, persons: Iterable[Person]) -> None:
+        """Users with everything; each uid is the next one. A statement for each table, and not for each of a user's values."""
+        rows: dict[Table, list[dict[str, Any]]] = {}
+        for person in persons:
+            uid = self._identity(connection, {"uuid": person.uuid, "langcode": LANGCODE})
+            rows.setdefault(self.tables.data, []).append(self._account(person, uid))
+            for table, items in (self._of_roles(person.roles), *self._of_fields(person.fields)):
+                rows.setdefault(table, []).extend(_values(items, uid, LANGCODE))
+        for table, several in rows.items():
+            if several:
+                connection.execute(insert(table), several)
 
     def add_anonymous(self, connection: Connection, uuid: str) -> None:
         """User 0, with an empty name (FACTS "Tables")."""
@@ -133,8 +132,15 @@ class UserRows:
         ]
         connection.execute(insert(self.tables.config), rows)
 
+    def _account(self, person: Person, uid: int) -> dict[str, Any]:
+        now = int(self._clock())
+        row = {"uid": uid, "langcode": LANGCODE, "preferred_langcode": LANGCODE, "default_langcode": 1}
+        row |= {"timezone": TIMEZONE, "created": now, "changed": now, "access": 0, "login": 0}
+        row |= {"name": person.name, "mail": person.mail, "init": person.mail, "status": int(person.status)}
+        return row
+
     def _identity(self, connection: Connection, values: Mapping[str, Any]) -> int:
-        made = connection.execute(insert(self.tables.users).values(values))
+        made = connection.execute(insert(self.tables.users), values)
         assert made.inserted_primary_key is not None, "the table has a serial key"
         return int(made.inserted_primary_key[0])
 
@@ -150,14 +156,14 @@ class UserRows:
 def _replace(connection: Connection, table: Table, items: _Items, uid: int, langcode: str) -> None:
     """All values of one field of one user in one language."""
     connection.execute(delete(table).where(table.c.entity_id == uid, table.c.langcode == langcode))
-    _insert(connection, table, items, uid, langcode)
+    if items:
+        connection.execute(insert(table), _values(items, uid, langcode))
 
 
-def _insert(connection: Connection, table: Table, items: _Items, uid: int, langcode: str) -> None:
-    if not items:
-        return
+def _values(items: _Items, uid: int, langcode: str) -> list[dict[str, Any]]:
+    """Rows of a field's table."""
     row = {"bundle": BUNDLE, "deleted": 0, "entity_id": uid, "revision_id": uid, "langcode": langcode}
-    connection.execute(insert(table), [{**row, "delta": delta, **item} for delta, item in enumerate(items)])
+    return [{**row, "delta": delta, **item} for delta, item in enumerate(items)]
 
 
 def _items(short: str, value: Any) -> Sequence[Any]:

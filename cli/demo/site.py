@@ -92,8 +92,7 @@ class DrupalSite:
     def add_people(self, persons: Iterable[Person]) -> None:
         """Several users at once, as an import module adds them."""
         with self._engine.begin() as connection:
-            for person in persons:
-                self._rows.add(connection, person)
+            self._rows.add(connection, persons)
 
     def populate(self, count: int = 50) -> None:
         """Adds varied people until the site has `count` users, the administrator among them."""
@@ -159,7 +158,7 @@ class DrupalSite:
         with self._engine.begin() as connection:
             self._rows.configure(connection)
             self._rows.add_anonymous(connection, ANONYMOUS_UUID)
-            self._rows.add(connection, ADMIN)
+            self._rows.add(connection, (ADMIN,))
 
 
 def _writing_engine(url: URL) -> Engine:
