@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import signal
 import sys
@@ -78,6 +77,8 @@ def _refuse(file: Path, *, force: bool) -> None:
 
 def _begun(folder: Path) -> Path:
     """A name that nobody has."""
+    import secrets
+
     return folder / f".scimpipe-init-{secrets.token_hex(4)}"
 
 

@@ -5,7 +5,6 @@ follows).
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
 import os
 import sys
@@ -177,6 +176,8 @@ def json_text(value: Any, *, plain: bool = False, indent: int | None = 2) -> str
     """JSON that any parser reads and no terminal obeys: control and direction characters can stand in strings alone,
     where the form `printable` gives them means the same. plain: in ASCII.
     """
+    import json
+
     try:
         text = json.dumps(value, ensure_ascii=plain, indent=indent, allow_nan=False)
     except ValueError:

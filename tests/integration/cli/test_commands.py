@@ -254,7 +254,7 @@ def test_init_writes_a_file_that_check_can_read_and_never_over_another(tmp_path)
 @pytest.mark.parametrize(
     ("started", "spared"),
     [
-        ("cli.main", "redis httpx sqlalchemy dramatiq scim2_models"),
+        ("cli.main", "redis httpx sqlalchemy dramatiq scim2_models json secrets hashlib"),
         ("workers.main", "scim2_models"),
         ("producers.main", "aiohttp httpx sqlalchemy scim2_models"),
     ],
